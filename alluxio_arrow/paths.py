@@ -52,29 +52,44 @@ def canonical_ufs_path(text: str) -> str:
     ValueError
         The path climbs above its root.
     """
-    head, slash, _ = text.partition("/")
-    scheme = head.rstrip(":") if ":" in head else ""
-    rest = text[len(head) :] if scheme else text
+    prefix, path = _split(text)
+    path, question, query = path.partition("?")
+    return prefix + _normalize(path.replace("\\", "/"), text) + question + query
+
+
+def _split(text: str) -> tuple[str, str]:
+    """``scheme://authority`` (empty without a scheme) and the path that follows."""
+    head = text.partition("/")[0]
+    if ":" not in head:
+        return "", text
+    rest = text[len(head) :]
     authority = ""
     if rest.startswith("//"):
         authority, slash, tail = rest[2:].partition("/")
         rest = slash + tail
-    path, question, query = rest.partition("?")
-    prefix = f"{scheme}://{authority}" if scheme else ""
-    return prefix + _normalize(path, text) + question + query
+    return f"{head.rstrip(':')}://{authority}", rest
 
 
 def _normalize(path: str, text: str) -> str:
     segments: list[str] = []
-    for segment in path.replace("\\", "/").split("/"):
+    for segment in path.split("/"):
         if segment == "..":
             if not segments:
                 raise ValueError(f"the path {text!r} climbs above its root")
             segments.pop()
         elif segment not in ("", "."):
             segments.append(segment)
-    root = "/" if path[:1] in ("/", "\\") else ""
-    return root + "/".join(segments)
+    return ("/" if path.startswith("/") else "") + "/".join(segments)
+
+
+def _ufs_path(text: str) -> str:
+    """The canonical form of `text` in which ``?`` and ``\\`` stay parts of names.
+
+    The servers' rule would make another file's name of one that holds a backslash. Kept as it is, such a name hashes to an id
+    that no server uses, so its bytes come from the under store: the right ones.
+    """
+    prefix, path = _split(text)
+    return prefix + _normalize(path, text)
 
 
 def file_id(canonical: str) -> str:
@@ -168,20 +183,20 @@ class PathMapper:
             raise TypeError(f"a path must be a str, not {type(path).__name__}")
         matched = _SCHEME.match(path)
         if matched is None:
-            return canonical_ufs_path(self._complete(path))
+            return _ufs_path(self._complete(path))
         scheme = matched.group(1)
         rest = path[matched.end() :]
         if scheme in _OWN_SCHEMES:
             rest = rest[2:] if rest.startswith("//") else rest
             return self.to_ufs(rest)
         if self.scheme is None:
-            return canonical_ufs_path(path)
+            return _ufs_path(path)
         if scheme not in same_store_schemes(self.scheme):
             raise ValueError(f"the path {path!r} belongs to another store: this filesystem reads {self.scheme}:// paths")
         if self.is_rooted:
             rest = self._without_authority(rest)
-            return canonical_ufs_path(self._complete(rest))
-        return canonical_ufs_path(f"{self.scheme}:{rest}")
+            return _ufs_path(self._complete(rest))
+        return _ufs_path(f"{self.scheme}:{rest}")
 
     def to_arrow(self, canonical: str) -> str:
         """The path of `canonical` as users of its store write it: ``bucket/key``, ``/x``, or the URI if no scheme is known."""
