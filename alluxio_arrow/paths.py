@@ -183,7 +183,7 @@ class PathMapper:
             raise TypeError(f"a path must be a str, not {type(path).__name__}")
         matched = _SCHEME.match(path)
         if matched is None:
-            return _ufs_path(self._complete(path))
+            return self._ufs_path(self._complete(path))
         scheme = matched.group(1)
         rest = path[matched.end() :]
         if scheme in _OWN_SCHEMES:
@@ -195,8 +195,8 @@ class PathMapper:
             raise ValueError(f"the path {path!r} belongs to another store: this filesystem reads {self.scheme}:// paths")
         if self.is_rooted:
             rest = self._without_authority(rest)
-            return _ufs_path(self._complete(rest))
-        return _ufs_path(f"{self.scheme}:{rest}")
+            return self._ufs_path(self._complete(rest))
+        return self._ufs_path(f"{self.scheme}:{rest}")
 
     def to_arrow(self, canonical: str) -> str:
         """The path of `canonical` as users of its store write it: ``bucket/key``, ``/x``, or the URI if no scheme is known."""
@@ -204,6 +204,11 @@ class PathMapper:
             return canonical
         rest = canonical.partition("://")[2]
         return self._without_authority("//" + rest) if self.is_rooted else rest
+
+    def _ufs_path(self, text: str) -> str:
+        canonical = _ufs_path(text)
+        # "s3://b/" and "s3://b" hash differently; one directory needs one name.
+        return canonical if self.is_rooted or canonical.endswith("://") else canonical.rstrip("/")
 
     @staticmethod
     def _without_authority(rest: str) -> str:

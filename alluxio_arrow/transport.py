@@ -1,0 +1,543 @@
+"""Connections to workers: who may use one, how a request travels on it, how its answer is received.
+
+One request at a time travels on a connection; parallelism is the number of connections. Page requests are *sent ahead* on
+idle kept-alive connections and received later, in order, each straight into the memory where the reader wants it; that hides
+latency as threads would, without threads. urllib3 opens the connections and reads every answer that is not the plain one.
+
+Mutable state: the list of idle connections (appended to and popped from atomically), and the number of open ones with those
+who wait for one, guarded by the pool's condition.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import urllib3
+from urllib3.connection import HTTPConnection
+
+from alluxio_arrow.errors import ShortReadError, WorkerTimeoutError, WorkerUnavailableError
+from alluxio_arrow.http1 import MAX_HEAD_SIZE, Head, find_head_end, parse_head
+from alluxio_arrow.protocol import request_head
+from alluxio_arrow.ring import WorkerAddress
+from alluxio_arrow.stats import Counters
+from alluxio_arrow.trace import Trace, traced
+
+__all__ = ["InFlight", "LengthMismatchError", "NetworkSettings", "Reply", "Transport", "UnplainAnswerError"]
+
+logger = logging.getLogger(__name__)
+
+#: First bytes of an answer are received here: a head has some 90 bytes, a small body comes along with it.
+_SCRATCH_BYTES = 2048
+
+#: Idle connections kept per worker; further ones are closed when their answer has been read.
+_MAX_IDLE = 32
+
+#: A kept-alive connection unused for longer may have been closed by a restarted worker or a proxy while it lay idle, so its
+#: closing is not yet the worker's answer.
+_TRUSTED_IDLE_S = 1.0
+
+_MSG_WAITALL = getattr(socket, "MSG_WAITALL", 0)
+
+
+class NetworkSettings(Protocol):
+    """The part of the settings that concerns connections."""
+
+    @property
+    def concurrency(self) -> int:
+        """Connections per worker, at most."""
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """Seconds until a connection attempt is given up."""
+
+    @property
+    def read_timeout_s(self) -> float:
+        """Seconds without a byte until an answer is given up."""
+
+    @property
+    def retry_worker_after_s(self) -> float:
+        """Seconds for which a worker that was found down is not asked."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """Hook that watches wire steps."""
+
+
+class Reply(NamedTuple):
+    """A whole answer with its status."""
+
+    status: int
+    body: bytes
+
+
+class UnplainAnswerError(Exception):
+    """The answer is not a plain 200 with a length: urllib3 has to read it. Never leaves the client."""
+
+
+class LengthMismatchError(ShortReadError):
+    """A page answer announces another length than the file and the page size promise.
+
+    Attributes
+    ----------
+    announced
+        Bytes the worker announced.
+    """
+
+    announced: int = -1
+
+
+class _Connection:
+    __slots__ = ("idle_since", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        #: Clock reading when it was last given back; None while it has never been used.
+        self.idle_since: float | None = None
+
+    def is_quiet(self) -> bool:
+        """Whether the idle connection is open and holds no unread byte; anything else must not be used again."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+class _Pool:
+    """Connections to one worker: at most `limit` at a time, idle ones last in, first out."""
+
+    def __init__(self, address: WorkerAddress, transport: Transport) -> None:
+        self.address = address
+        self._transport = transport
+        self._limit = transport.settings.concurrency
+        self._idle: list[_Connection] = []
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self.open = 0
+        self._speculative = 0
+
+    def acquire(self, *, wait: bool) -> _Connection | None:
+        """A connection ready for a request, or None if all are in use and the caller would not `wait`."""
+        while (connection := self._pop_idle()) is None:
+            with self._changed:
+                if self.open < self._limit:
+                    self.open += 1
+                    break
+                if not wait:
+                    return None
+                self._waiting += 1
+                try:
+                    # Looked at again under the lock: one given back before we counted as waiting wakes nobody.
+                    if not self._idle and not self._changed.wait(self._transport.settings.read_timeout_s):
+                        raise WorkerTimeoutError(
+                            f"all {self._limit} connections to worker {self.address} stayed busy for "
+                            f"{self._transport.settings.read_timeout_s:g} s"
+                        )
+                finally:
+                    self._waiting -= 1
+        else:
+            return connection
+        return self._connect()
+
+    def acquire_idle(self) -> _Connection | None:
+        """An idle connection for a request that nobody waits for yet; leaves half of the connections to real reads."""
+        with self._changed:
+            if self._speculative >= self._limit // 2:
+                return None
+            connection = self._pop_idle()
+            if connection is not None:
+                self._speculative += 1
+            return connection
+
+    def end_speculation(self) -> None:
+        """One request sent by `acquire_idle` has been read or given up."""
+        with self._changed:
+            self._speculative -= 1
+
+    def _pop_idle(self) -> _Connection | None:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if connection.is_quiet():
+                return connection
+            self.discard(connection)
+
+    def reopen(self, connection: _Connection) -> None:
+        """Replace the socket of a connection that was closed while idle; it keeps its place among the open ones."""
+        connection.sock.close()
+        connection.sock = self._transport.connect(self.address)
+        connection.idle_since = None
+
+    def _connect(self) -> _Connection:
+        try:
+            return _Connection(self._transport.connect(self.address))
+        except BaseException:
+            self._closed_one()
+            raise
+
+    def release(self, connection: _Connection) -> None:
+        """Give back a connection whose answer has been read to its end."""
+        if len(self._idle) >= _MAX_IDLE:
+            self.discard(connection)
+            return
+        connection.idle_since = self._transport.clock()
+        self._idle.append(connection)
+        if self._waiting:
+            with self._changed:
+                self._changed.notify()
+
+    def discard(self, connection: _Connection) -> None:
+        """Close a connection, whatever state it is in."""
+        connection.sock.close()
+        self._closed_one()
+
+    def _closed_one(self) -> None:
+        with self._changed:
+            self.open -= 1
+            self._changed.notify()
+
+    def close(self) -> None:
+        while self._idle:
+            self.discard(self._idle.pop())
+
+
+class InFlight:
+    """A request that has been sent and whose answer is still to be received, or given up."""
+
+    __slots__ = ("_connection", "_is_speculative", "_pool", "_request", "_transport")
+
+    def __init__(
+        self, transport: Transport, pool: _Pool, connection: _Connection, request: bytes, *, is_speculative: bool = False
+    ) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._connection: _Connection | None = connection
+        self._request = request
+        self._is_speculative = is_speculative
+        try:
+            connection.sock.sendall(request)
+        except OSError as error:
+            # A send that fails tells of a closed connection just as an empty answer does; receiving finds out.
+            logger.debug("sending to %s failed: %s", pool.address, error)
+        except BaseException:
+            self.cancel()
+            raise
+
+    def receive_into(self, view: memoryview) -> bool:
+        """Receive exactly ``len(view)`` bytes of body into `view`.
+
+        Returns
+        -------
+        True when `view` is filled. False when the worker closed the connection without an answer: not cached.
+
+        Raises
+        ------
+        WorkerUnavailableError, WorkerTimeoutError
+            The worker does not accept connections any more, or did not answer in time.
+        ShortReadError
+            The worker closed the connection in the middle of the answer, as it does when a page is evicted meanwhile.
+        LengthMismatchError
+            The worker announced another length.
+        UnplainAnswerError
+            The answer is not a plain one; to be asked for again by `Transport.get`.
+        """
+        with self._exchange() as exchange:
+            return exchange.receive_into(view)
+
+    def receive(self) -> Reply | None:
+        """Receive the whole body, however long; None when the worker closed the connection without an answer."""
+        with self._exchange() as exchange:
+            return exchange.receive()
+
+    def cancel(self) -> None:
+        """Give up the answer: closes the connection, since an unread answer would be taken for the next one's."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._end_speculation()
+            self._pool.discard(connection)
+
+    def _exchange(self) -> _Exchange:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            raise RuntimeError("the answer to this request was received or given up before")
+        self._end_speculation()
+        return _Exchange(self._transport, self._pool, connection, self._request)
+
+    def _end_speculation(self) -> None:
+        if self._is_speculative:
+            self._is_speculative = False
+            self._pool.end_speculation()
+
+    def __del__(self) -> None:
+        # Arrow's scans never close files: a reader that dies with an answer unread gives up its connection here.
+        if self._connection is not None:
+            self.cancel()
+
+
+class _Exchange:
+    """Receiving one answer. As a context manager it gives the connection back, or closes it when anything is amiss."""
+
+    __slots__ = ("_connection", "_is_clean", "_pool", "_request", "_scratch", "_transport")
+
+    def __init__(self, transport: Transport, pool: _Pool, connection: _Connection, request: bytes) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._connection = connection
+        self._request = request
+        self._is_clean = False
+        self._scratch = bytearray(_SCRATCH_BYTES)
+
+    def __enter__(self) -> _Exchange:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_clean:
+            self._pool.release(self._connection)
+        else:
+            self._pool.discard(self._connection)
+
+    def receive_into(self, view: memoryview) -> bool:
+        answer = self._receive_head()
+        if answer is None:
+            return False
+        head, early = answer
+        if not head.is_plain:
+            raise UnplainAnswerError
+        if head.content_length != len(view):
+            mismatch = LengthMismatchError(
+                f"worker {self._pool.address} announced {head.content_length} bytes where {len(view)} were expected"
+            )
+            mismatch.announced = head.content_length or 0
+            raise mismatch
+        self._receive_body(early, view)
+        self._is_clean = head.keep_alive and len(early) <= len(view)
+        return True
+
+    def receive(self) -> Reply | None:
+        answer = self._receive_head()
+        if answer is None:
+            return None
+        head, early = answer
+        if not head.is_plain or head.content_length is None:
+            raise UnplainAnswerError
+        body = bytearray(head.content_length)
+        self._receive_body(early, memoryview(body))
+        self._is_clean = head.keep_alive and len(early) <= len(body)
+        return Reply(head.status, bytes(body))
+
+    def _receive_head(self) -> tuple[Head, bytes] | None:
+        """The head and the body bytes that came along; None when the worker closed without a byte."""
+        received = self._first_bytes()
+        if not received:
+            return None
+        while (end := find_head_end(received)) < 0:
+            if len(received) > MAX_HEAD_SIZE:
+                raise UnplainAnswerError
+            count = self._receive_some(memoryview(self._scratch))
+            if count == 0:
+                raise ShortReadError(f"worker {self._pool.address} closed the connection within a response head")
+            received += self._scratch[:count]
+        head = parse_head(received[:end])
+        if head is None:
+            raise UnplainAnswerError
+        return head, received[end:]
+
+    def _first_bytes(self) -> bytes:
+        """First bytes of the answer; empty when the worker closed the connection, and that was its answer."""
+        used_since = self._connection.idle_since
+        count = self._receive_or_closed()
+        if count == 0 and used_since is not None and self._transport.clock() - used_since > _TRUSTED_IDLE_S:
+            # It may have been closed while it lay idle, before the worker saw this request. Ask once more on a new one.
+            self._transport.counters.add(retries=1)
+            self._pool.reopen(self._connection)
+            try:
+                self._connection.sock.sendall(self._request)
+            except OSError as error:
+                logger.debug("sending to %s failed: %s", self._pool.address, error)
+            count = self._receive_or_closed()
+        return bytes(self._scratch[:count])
+
+    def _receive_or_closed(self) -> int:
+        try:
+            return self._receive_some(memoryview(self._scratch))
+        except ShortReadError:
+            # A reset before the first byte is a close like any other: workers drop what they cannot serve.
+            return 0
+
+    def _receive_body(self, early: bytes, view: memoryview) -> None:
+        filled = min(len(early), len(view))
+        view[:filled] = early[:filled]
+        while filled < len(view):
+            count = self._receive_some(view[filled:], _MSG_WAITALL)
+            if count == 0:
+                raise ShortReadError(
+                    f"worker {self._pool.address} closed the connection after {filled} of {len(view)} bytes"
+                )
+            filled += count
+
+    def _receive_some(self, view: memoryview, flags: int = 0) -> int:
+        try:
+            return self._connection.sock.recv_into(view, 0, flags)
+        except BlockingIOError as error:  # SO_RCVTIMEO ran out
+            raise WorkerTimeoutError(
+                f"worker {self._pool.address} sent nothing for {self._transport.settings.read_timeout_s:g} s"
+            ) from error
+        except OSError as error:
+            raise ShortReadError(f"connection to worker {self._pool.address} broke: {error}") from error
+
+
+class Transport:
+    """Requests to workers over pooled connections.
+
+    Parameters
+    ----------
+    settings
+        Limits and time-outs.
+    counters
+        Where requests and connections are counted.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self, settings: NetworkSettings, counters: Counters, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.settings = settings
+        self.counters = counters
+        self.clock = clock
+        self._pools: dict[WorkerAddress, _Pool] = {}
+        self._control_pools: dict[WorkerAddress, _Pool] = {}
+        self._down_until: dict[WorkerAddress, float] = {}
+        self._slow = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s),
+            retries=urllib3.Retry(0, redirect=3),
+        )
+
+    def send(self, address: WorkerAddress, request: bytes, *, wait: bool = True) -> InFlight | None:
+        """Send a page `request`; None if no connection is free and the caller would not `wait` for one.
+
+        Raises
+        ------
+        WorkerUnavailableError, WorkerTimeoutError
+            No connection could be had.
+        """
+        pool = self._pool(self._pools, address)
+        connection = pool.acquire(wait=wait)
+        return None if connection is None else InFlight(self, pool, connection, request)
+
+    def send_speculatively(self, address: WorkerAddress, request: bytes) -> InFlight | None:
+        """Send a page `request` that nobody waits for yet, if that costs no waiting; never opens a connection."""
+        pool = self._pool(self._pools, address)
+        connection = pool.acquire_idle()
+        return None if connection is None else InFlight(self, pool, connection, request, is_speculative=True)
+
+    def get(self, address: WorkerAddress, target: str, *, is_page: bool = False) -> Reply | None:
+        """The whole answer to a GET of `target`; None when the worker closed the connection without a status.
+
+        Control requests use connections of their own, so that a slow look-up never holds up pages.
+
+        Raises
+        ------
+        WorkerUnavailableError, WorkerTimeoutError
+            The worker could not be reached, or did not answer.
+        """
+        pool = self._pool(self._pools if is_page else self._control_pools, address)
+        with traced(self.settings.trace, "request", worker=str(address), target=target) as info:
+            connection = pool.acquire(wait=True)
+            if connection is None:  # pragma: no cover - only without waiting
+                raise AssertionError("a waiting acquire gives a connection")
+            try:
+                reply = InFlight(self, pool, connection, request_head(target, str(address))).receive()
+            except UnplainAnswerError:
+                reply = self._get_slowly(address, target)
+            info["status"] = reply.status if reply else None
+            return reply
+
+    def _get_slowly(self, address: WorkerAddress, target: str) -> Reply | None:
+        """Ask again by urllib3, which understands redirects, chunks, codings and every status."""
+        try:
+            response = self._slow.request("GET", f"http://{address}{target}")
+        except urllib3.exceptions.HTTPError as error:
+            raise _worker_error(address, error, self.settings) from error
+        return Reply(response.status, response.data)
+
+    def connect(self, address: WorkerAddress) -> socket.socket:
+        """A new blocking socket to `address`, opened by urllib3, with the configured time-outs in the kernel."""
+        settings = self.settings
+        with traced(settings.trace, "connect", worker=str(address)):
+            connection = HTTPConnection(address.host, address.http_port, timeout=settings.connect_timeout_s)
+            try:
+                connection.connect()
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise _worker_error(address, error, settings) from error
+        sock: socket.socket = connection.sock
+        # Detached, or urllib3's connection would close the socket when it is collected.
+        connection.sock = None
+        # A time-out in Python makes the socket non-blocking, adds a poll per call and defeats MSG_WAITALL.
+        sock.settimeout(None)
+        seconds, microseconds = divmod(round(settings.read_timeout_s * 1_000_000), 1_000_000)
+        timeval = struct.pack("ll", seconds, microseconds)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.counters.add(connections_opened=1)
+        return sock
+
+    def is_down(self, address: WorkerAddress) -> bool:
+        """Whether the worker was found down so recently that asking it again would only cost time."""
+        until = self._down_until.get(address)
+        return until is not None and self.clock() < until
+
+    def mark_down(self, address: WorkerAddress) -> None:
+        """Do not ask the worker for a while."""
+        if not self.is_down(address):
+            logger.warning("worker %s is down; not asked for %g s", address, self.settings.retry_worker_after_s)
+        self._down_until[address] = self.clock() + self.settings.retry_worker_after_s
+
+    def mark_up(self, address: WorkerAddress) -> None:
+        """The worker answered."""
+        if self._down_until:
+            self._down_until.pop(address, None)
+
+    @property
+    def connections_open(self) -> int:
+        """Connections open now, to all workers."""
+        pools = [*self._pools.values(), *self._control_pools.values()]
+        return sum(pool.open for pool in pools)
+
+    def _pool(self, pools: dict[WorkerAddress, _Pool], address: WorkerAddress) -> _Pool:
+        pool = pools.get(address)
+        # setdefault is atomic: of two pools made at once, both threads go on with the same one.
+        return pool if pool is not None else pools.setdefault(address, _Pool(address, self))
+
+    def close(self) -> None:
+        """Close idle connections; those in use are closed by whoever uses them."""
+        for pools in (self._pools, self._control_pools):
+            for pool in list(pools.values()):
+                pool.close()
+        self._slow.clear()
+
+
+def _worker_error(
+    address: WorkerAddress, error: Exception, settings: NetworkSettings
+) -> WorkerUnavailableError | WorkerTimeoutError:
+    # NewConnectionError derives from ConnectTimeoutError in urllib3 2, so it comes first.
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(
+        error, urllib3.exceptions.NewConnectionError
+    ):
+        return WorkerTimeoutError(
+            f"worker {address} did not answer within {settings.connect_timeout_s:g} s (connect) or "
+            f"{settings.read_timeout_s:g} s (read)"
+        )
+    reason = getattr(error, "original_error", None) or error.__cause__ or error
+    return WorkerUnavailableError(f"worker {address} cannot be reached: {reason}")
