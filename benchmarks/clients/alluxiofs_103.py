@@ -1,0 +1,47 @@
+"""alluxiofs 1.0.3, the last line that speaks to open-source workers; under pyarrow through ``FSSpecHandler``.
+
+It needs protobuf below 3.21, hence an environment of its own (``requirements-alluxiofs-103.txt``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from .base import BaseClient, Reader, Target
+
+
+class Client(BaseClient):
+    """Finds workers by host name and one common port, which is all it understands."""
+
+    def __init__(self, target: Target) -> None:
+        from alluxiofs import AlluxioFileSystem  # noqa: PLC0415  (prints at import)
+
+        super().__init__(target)
+        self._alluxio = AlluxioFileSystem(worker_hosts=",".join(target.hosts), worker_http_port=target.port)
+
+    def open(self, name: str) -> Reader:
+        """Return a reader of ranges, without fsspec's buffering file."""
+        return _RangeReader(self._alluxio, self.path(name))
+
+    def filesystem(self) -> pafs.FileSystem:
+        """Return the wrapped filesystem."""
+        return pafs.PyFileSystem(pafs.FSSpecHandler(self._alluxio))
+
+    def ring(self, workers: int) -> Any:
+        """Return a function that looks a path up in a ring of *workers* workers."""
+        from alluxiofs.client.worker_ring import ConsistentHashProvider  # noqa: PLC0415
+
+        hosts = ",".join(f"worker-{index}.example.com" for index in range(workers))
+        provider = ConsistentHashProvider(worker_hosts=hosts, worker_http_port=28080, hash_node_per_worker=5)
+        return lambda path: provider.get_multiple_workers(path, 1)
+
+
+class _RangeReader:
+    def __init__(self, filesystem: Any, path: str) -> None:
+        self._filesystem = filesystem
+        self._path = path
+
+    def read_at(self, offset: int, length: int) -> Any:
+        return self._filesystem.cat_file(self._path, start=offset, end=offset + length)

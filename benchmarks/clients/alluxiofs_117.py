@@ -1,0 +1,42 @@
+"""alluxiofs 1.1.17, which speaks to another edition's servers; under pyarrow through ``FSSpecHandler``.
+
+Open-source workers close the connection on its first request (``/v1/node``). Here the page server answers that request, and
+the ranged GETs of ``/<name>`` on port 29998 that the client is bound to, so that its read path can be timed at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from .base import BaseClient, Reader, Target
+
+
+class Client(BaseClient):
+    """Asks which node to use before every range, then opens a new connection for it."""
+
+    def __init__(self, target: Target) -> None:
+        from alluxiofs import AlluxioFileSystem  # noqa: PLC0415  (makes ./logs at import of its logger)
+
+        super().__init__(target)
+        hosts = ",".join(f"{host}:{target.port}" for host in target.hosts)
+        self._alluxio = AlluxioFileSystem(worker_hosts=hosts, logger=logging.getLogger("alluxiofs"))
+
+    def open(self, name: str) -> Reader:
+        """Return a reader of ranges, without fsspec's buffering file."""
+        return _RangeReader(self._alluxio, self.path(name))
+
+    def filesystem(self) -> pafs.FileSystem:
+        """Return the wrapped filesystem."""
+        return pafs.PyFileSystem(pafs.FSSpecHandler(self._alluxio))
+
+
+class _RangeReader:
+    def __init__(self, filesystem: Any, path: str) -> None:
+        self._filesystem = filesystem
+        self._path = path
+
+    def read_at(self, offset: int, length: int) -> Any:
+        return self._filesystem.cat_file(self._path, start=offset, end=offset + length)
