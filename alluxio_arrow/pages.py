@@ -115,6 +115,11 @@ class ColdRun:
             return 1
         return min(limit, 2 << min(self._hits, 16))
 
+    @property
+    def is_cold(self) -> bool:
+        """Whether the last page asked for was not cached."""
+        return self._misses > 0
+
     def skip(self) -> bool:
         """Whether to pass over the next page without asking for it."""
         if self._to_skip == 0:

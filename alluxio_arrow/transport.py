@@ -11,6 +11,7 @@ who wait for one, guarded by the pool's condition.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import struct
 import threading
@@ -280,8 +281,14 @@ class InFlight:
 
     def __del__(self) -> None:
         # Arrow's scans never close files: a reader that dies with an answer unread gives up its connection here.
-        if self._connection is not None:
+        connection = self._connection
+        if connection is None:
+            return
+        if self._transport.pid == os.getpid():
             self.cancel()
+        else:
+            # In a forked child the pool's lock may have been held by a thread that is no more; the socket is the parent's.
+            connection.sock.close()
 
 
 class _Exchange:
@@ -415,6 +422,7 @@ class Transport:
         self.settings = settings
         self.counters = counters
         self.clock = clock
+        self.pid = os.getpid()
         self._pools: dict[WorkerAddress, _Pool] = {}
         self._control_pools: dict[WorkerAddress, _Pool] = {}
         self._down_until: dict[WorkerAddress, float] = {}

@@ -1,0 +1,255 @@
+"""Files as Python and Arrow read them: random access without hidden reading ahead, streams that read ahead.
+
+Arrow calls ``seek`` and ``read_buffer`` under a lock of its own per file, so one reader never does two things at a time; a
+reader is no more thread-safe than any Python file. Arrow's scans never call ``close``: files die by their destructor.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import pyarrow as pa
+
+from alluxio_arrow.ahead import PagesAhead
+from alluxio_arrow.client import Client, OpenFile
+from alluxio_arrow.page_size import DEFAULT_PAGE_SIZE
+from alluxio_arrow.process import PerProcess
+
+__all__ = ["AlluxioFile", "ArrowFile"]
+
+#: Pages requested ahead by a stream at most; the window starts at one and doubles.
+_MAX_AHEAD = 8
+
+#: Bytes read at once from a stream whose file is not cached: the under store has a higher price per request.
+_COLD_BLOCK_BYTES = 8 << 20
+
+#: A stream is read page by page unless a read asks for more pages than this at once; then they are requested together.
+_MAX_BLOCKWISE_PAGES = 4
+
+#: Small sequential reads in a row after which a random-access file is read as a stream.
+_SEQUENTIAL_READS = 2
+
+
+class AlluxioFile(io.RawIOBase):
+    """A file opened for reading.
+
+    Parameters
+    ----------
+    clients
+        Gives this process's client.
+    path
+        Canonical path. Nothing is asked about it before the first read, seek to the end, or `size`.
+    sequential
+        Whether it will be read from front to back: then pages are requested ahead from the first read on. Otherwise only after
+        several small reads in a row.
+
+    Notes
+    -----
+    A file of one page is requested when it is opened (if its size is known and a connection is idle) and kept whole, so that
+    it costs one request however it is read.
+    """
+
+    def __init__(self, clients: PerProcess[Client], path: str, *, sequential: bool = False) -> None:
+        super().__init__()
+        self._clients = clients
+        client = clients.get()
+        self._file: OpenFile = client.open(path)
+        self._position = 0
+        self._is_stream = sequential
+        self._expected_position = 0 if sequential else -1
+        self._sequential_reads = 0
+        #: A part of the file that was received as one: the whole of a small one, the present page of a stream.
+        self._block: pa.Buffer | None = None
+        self._block_start = 0
+        self._ahead = PagesAhead(self._file)
+        self._window = 1
+        if self._file.known_status is None:
+            client.start_look_up(path)
+        else:
+            self._send_small_file(client)
+
+    # -- what io and Arrow ask for -----------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The path, in the form of its store."""
+        return self._clients.get().mapper.to_arrow(self._file.path)
+
+    @property
+    def mode(self) -> str:
+        """Always ``rb``."""
+        return "rb"
+
+    def size(self) -> int:
+        """Length of the file in bytes. Asked for once; it stays what it was when the file was opened."""
+        return self._clients.get().status_of(self._file).size
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def tell(self) -> int:
+        """Position of the next read, in bytes from the start."""
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to `offset` bytes from the start, the position, or the end; gives the new position. Costs no request."""
+        self._check_open()
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += self.size()
+        elif whence != os.SEEK_SET:
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+        if offset < 0:
+            raise ValueError(f"cannot seek to {offset}, which is before the start")
+        self._position = offset
+        return offset
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes from the position (all that is left for None or a negative number); fewer only at the end."""
+        return self.read_buffer(size).to_pybytes()
+
+    def readall(self) -> bytes:
+        """All bytes from the position to the end."""
+        return self.read(-1)
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Receive straight into the writable `buffer`; gives the number of bytes, fewer than it holds only at the end."""
+        self._check_open()
+        with memoryview(buffer) as whole, whole.cast("B") as view:
+            length = max(0, min(len(view), self.size() - self._position))
+            if length:
+                client = self._clients.get()
+                self._fill(client, self._position, view[:length], self._goes_by_blocks(client, self._position, length))
+            self._position += length
+            return length
+
+    def read_buffer(self, nbytes: int | None = None, /) -> pa.Buffer:
+        """As `read`, but gives an Arrow buffer that was received into, without a further copy."""
+        self._check_open()
+        left = max(0, self.size() - self._position)
+        length = left if nbytes is None or nbytes < 0 else min(nbytes, left)
+        buffer = self._take(self._position, length)
+        self._position += length
+        return buffer
+
+    def read_at(self, nbytes: int, offset: int) -> bytes:
+        """Up to `nbytes` bytes from `offset`, without moving the position."""
+        self._check_open()
+        return self._take(offset, max(0, min(nbytes, self.size() - offset))).to_pybytes()
+
+    def close(self) -> None:
+        """Give up what was requested ahead. Idempotent."""
+        if not self.closed:
+            self._ahead.drop(self._clients.peek())
+            self._block = None
+        super().close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on a closed file")
+
+    # -- where the bytes come from -----------------------------------------------------------------------------------------
+
+    def _take(self, start: int, length: int) -> pa.Buffer:
+        """`length` bytes from `start` on, all of which exist."""
+        if length <= 0:
+            return pa.py_buffer(b"")
+        client = self._clients.get()
+        by_blocks = self._goes_by_blocks(client, start, length)
+        if by_blocks and not self._holds(start):
+            self._take_block(client, start)
+        if self._block is not None and self._holds(start) and self._holds(start + length - 1):
+            return self._block.slice(start - self._block_start, length)
+        buffer = pa.allocate_buffer(length)
+        self._fill(client, start, memoryview(buffer).cast("B"), by_blocks)
+        return buffer
+
+    def _fill(self, client: Client, start: int, view: memoryview, by_blocks: bool) -> None:
+        filled = 0
+        while filled < len(view):
+            position = start + filled
+            if not self._holds(position):
+                if not by_blocks:
+                    client.read_into(self._file, position, view[filled:])
+                    return
+                self._take_block(client, position)
+            block = self._block
+            if block is None:  # pragma: no cover - taken just above
+                raise AssertionError("no block was taken")
+            offset = position - self._block_start
+            count = min(len(view) - filled, block.size - offset)
+            view[filled : filled + count] = memoryview(block).cast("B")[offset : offset + count]
+            filled += count
+
+    def _holds(self, position: int) -> bool:
+        return self._block is not None and 0 <= position - self._block_start < self._block.size
+
+    def _goes_by_blocks(self, client: Client, start: int, length: int) -> bool:
+        """Whether a read goes through blocks that are kept (small files, streams) or straight into the reader's memory."""
+        page_size = self._page_size(client)
+        if client.status_of(self._file).size <= page_size:
+            return True
+        is_sequential = start == self._expected_position
+        self._expected_position = start + length
+        if self._is_stream:
+            return length <= _MAX_BLOCKWISE_PAGES * page_size
+        self._sequential_reads = self._sequential_reads + 1 if is_sequential else 0
+        return self._sequential_reads >= _SEQUENTIAL_READS and length < page_size
+
+    def _page_size(self, client: Client) -> int:
+        address = next(iter(client.candidates(self._file.path)), None)
+        return client.page_sizes.peek(address) if address is not None else DEFAULT_PAGE_SIZE
+
+    def _send_small_file(self, client: Client) -> None:
+        """Request a file of one page now, to be received by the first read."""
+        status = self._file.known_status
+        if status is not None and 0 < status.size <= self._page_size(client) and client.cache_is_known_usable(self._file):
+            self._ahead.request(client, 0, status.size)
+
+    def _take_block(self, client: Client, position: int) -> None:
+        """Keep the page that holds `position` (of a cold file: several pages), and request those after it."""
+        size = client.status_of(self._file).size
+        page_size = self._page_size(client)
+        start = position - position % page_size
+        end = min(start + page_size, size)
+        if not len(self._ahead) and not self._seems_cached(client):
+            end = min(start + _COLD_BLOCK_BYTES, size)
+        buffer = pa.allocate_buffer(end - start)
+        view = memoryview(buffer).cast("B")
+        if self._ahead.receive(client, start, view):
+            self._window = min(2 * self._window, _MAX_AHEAD)
+        else:
+            self._ahead.drop(client)
+            self._window = 1
+            client.read_into(self._file, start, view)
+        self._block, self._block_start = buffer, start
+        if end < size and self._seems_cached(client):
+            self._request_window(client, end, size, page_size)
+
+    def _seems_cached(self, client: Client) -> bool:
+        return client.cache_is_known_usable(self._file) and not self._file.cold.is_cold
+
+    def _request_window(self, client: Client, start: int, size: int, page_size: int) -> None:
+        position = self._ahead.end or start
+        while position < size and len(self._ahead) < self._window:
+            end = min(position + page_size, size)
+            if not self._ahead.request(client, position, end):
+                return
+            position = end
+
+
+class ArrowFile(AlluxioFile):
+    """The same for ``pyarrow.PythonFile``, which copies what `read` gives: any buffer does, so none is made into bytes."""
+
+    def read(self, size: int | None = -1, /) -> Any:
+        """As `AlluxioFile.read`, as an Arrow buffer."""
+        return self.read_buffer(size)
