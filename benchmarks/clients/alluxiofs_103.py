@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from .base import BaseClient, Reader, Target
+from .base import BaseClient, FsspecReader, Reader, Target
 
 
 class Client(BaseClient):
@@ -23,7 +23,7 @@ class Client(BaseClient):
 
     def open(self, name: str) -> Reader:
         """Return a reader of ranges, without fsspec's buffering file."""
-        return _RangeReader(self._alluxio, self.path(name))
+        return FsspecReader(self._alluxio, self.path(name))
 
     def filesystem(self) -> pafs.FileSystem:
         """Return the wrapped filesystem."""
@@ -36,12 +36,3 @@ class Client(BaseClient):
         hosts = ",".join(f"worker-{index}.example.com" for index in range(workers))
         provider = ConsistentHashProvider(worker_hosts=hosts, worker_http_port=28080, hash_node_per_worker=5)
         return lambda path: provider.get_multiple_workers(path, 1)
-
-
-class _RangeReader:
-    def __init__(self, filesystem: Any, path: str) -> None:
-        self._filesystem = filesystem
-        self._path = path
-
-    def read_at(self, offset: int, length: int) -> Any:
-        return self._filesystem.cat_file(self._path, start=offset, end=offset + length)

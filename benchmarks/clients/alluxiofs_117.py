@@ -7,11 +7,9 @@ the ranged GETs of ``/<name>`` on port 29998 that the client is bound to, so tha
 from __future__ import annotations
 
 import logging
-from typing import Any
-
 import pyarrow.fs as pafs
 
-from .base import BaseClient, Reader, Target
+from .base import BaseClient, FsspecReader, Reader, Target
 
 
 class Client(BaseClient):
@@ -26,17 +24,8 @@ class Client(BaseClient):
 
     def open(self, name: str) -> Reader:
         """Return a reader of ranges, without fsspec's buffering file."""
-        return _RangeReader(self._alluxio, self.path(name))
+        return FsspecReader(self._alluxio, self.path(name))
 
     def filesystem(self) -> pafs.FileSystem:
         """Return the wrapped filesystem."""
         return pafs.PyFileSystem(pafs.FSSpecHandler(self._alluxio))
-
-
-class _RangeReader:
-    def __init__(self, filesystem: Any, path: str) -> None:
-        self._filesystem = filesystem
-        self._path = path
-
-    def read_at(self, offset: int, length: int) -> Any:
-        return self._filesystem.cat_file(self._path, start=offset, end=offset + length)

@@ -87,6 +87,18 @@ class ArrowReader:
         return self._file.read_buffer(length)
 
 
+class FsspecReader:
+    """Random access through an fsspec filesystem's ``cat_file``, which skips fsspec's buffering file."""
+
+    def __init__(self, filesystem: Any, path: str) -> None:
+        self._filesystem = filesystem
+        self._path = path
+
+    def read_at(self, offset: int, length: int) -> Any:
+        """Return the bytes."""
+        return self._filesystem.cat_file(self._path, start=offset, end=offset + length)
+
+
 class FilesystemClient(BaseClient):
     """A client that is a pyarrow filesystem: its readers are Arrow files."""
 

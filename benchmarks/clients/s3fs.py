@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow.fs as pafs
 
-from .base import BaseClient, Reader, Target
+from .base import BaseClient, FsspecReader, Reader, Target
 
 
 class Client(BaseClient):
@@ -20,7 +18,7 @@ class Client(BaseClient):
 
     def open(self, name: str) -> Reader:
         """Return a reader of ranges."""
-        return _RangeReader(self._s3, self.path(name))
+        return FsspecReader(self._s3, self.path(name))
 
     def filesystem(self) -> pafs.FileSystem:
         """Return the wrapped filesystem."""
@@ -29,12 +27,3 @@ class Client(BaseClient):
     def path(self, name: str) -> str:
         """Return bucket and key."""
         return f"{self.target.bucket}/{name}"
-
-
-class _RangeReader:
-    def __init__(self, filesystem: Any, path: str) -> None:
-        self._filesystem = filesystem
-        self._path = path
-
-    def read_at(self, offset: int, length: int) -> Any:
-        return self._filesystem.cat_file(self._path, start=offset, end=offset + length)
