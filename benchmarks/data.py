@@ -19,7 +19,7 @@ BUCKET = "lake"
 COLUMNS = 22
 PROJECTION = ("c03", "c14")
 ROW_GROUPS = 12
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def make(directory: Path, scale: float) -> Catalog:
 
     generator = np.random.default_rng(7)
     with (root / "raw.bin").open("wb") as raw:
-        for _ in range(max(32, int(512 * scale))):
+        for _ in range(max(1, round(16 * scale)) * 32):  # whole multiples of every read size
             raw.write(generator.bytes(1 << 20))
 
     metadata = pq.read_metadata(root / "plain.parquet")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import requests
 
 from .base import PageClient
@@ -12,12 +10,8 @@ from .base import PageClient
 class Client(PageClient):
     """Keeps nothing."""
 
-    def read_range(self, name: str, offset: int, length: int) -> Any:
-        """Join the bodies of the pages."""
-        root = f"http://{self.host_of(name)}:{self.target.port}"
-        return b"".join(self._page(root + url) for url in self.page_urls(name, offset, length))
-
-    def _page(self, url: str) -> bytes:
-        response = requests.get(url, timeout=30)
+    def fetch_page(self, host: str, url: str) -> bytes:
+        """Ask on a connection of its own."""
+        response = requests.get(f"http://{host}:{self.target.port}{url}", timeout=30)
         response.raise_for_status()
         return response.content

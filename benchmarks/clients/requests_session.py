@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import requests
 from requests.adapters import HTTPAdapter
 
@@ -18,12 +16,8 @@ class Client(PageClient):
         self._session = requests.Session()
         self._session.mount("http://", HTTPAdapter(pool_connections=64, pool_maxsize=64))
 
-    def read_range(self, name: str, offset: int, length: int) -> Any:
-        """Join the bodies of the pages."""
-        root = f"http://{self.host_of(name)}:{self.target.port}"
-        return b"".join(self._page(root + url) for url in self.page_urls(name, offset, length))
-
-    def _page(self, url: str) -> bytes:
-        response = self._session.get(url)
+    def fetch_page(self, host: str, url: str) -> bytes:
+        """Ask through the session."""
+        response = self._session.get(f"http://{host}:{self.target.port}{url}")
         response.raise_for_status()
         return response.content
