@@ -175,11 +175,10 @@ def _mapping(value: Any) -> SecretOptions:
 
 def _hosts(value: Any) -> tuple[str, ...]:
     """Host texts out of ``"h1:p1,h2"`` or a list of such."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in (value := list(value))):
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
         raise ValueError("must be a text such as 'h1:p1,h2:p2', or a list of hosts")
-    return tuple(host for item in value for host in parse_list(item))
+    return tuple(host for item in items for host in parse_list(item))
 
 
 def _callable(value: Any) -> Any:
