@@ -5,6 +5,7 @@ Names are imported when they are first used, so that importing the package costs
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from alluxio_arrow.handler import filesystem as filesystem
 
 __version__ = "0.1.0"
+
+# Where log lines go is the application's choice; without one, they go nowhere.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 #: Where each public name lives.
 _HOMES = {
