@@ -135,10 +135,10 @@ class Client:
         self.settings = settings
         self.mapper = path_mapper(settings)
         self.counters = Counters()
-        self.changed = ChangedPaths([*changed, *(inherited.changed if inherited is not None else ())])
+        self.changed: ChangedPaths = ChangedPaths([*changed, *(inherited.changed if inherited is not None else ())])
         self.metadata = MetadataCache(ttl_s=settings.metadata_ttl_s, maxsize=settings.metadata_cache_size, clock=clock)
         self.transport = transport or Transport(settings, self.counters, clock=clock)
-        self.membership = membership or make_membership(
+        self.membership: Membership = membership or make_membership(
             settings, initial=inherited.membership.known if inherited is not None else None
         )
         self.page_sizes = PageSizes(settings.page_size)
@@ -552,9 +552,7 @@ class Client:
         if fetched.pages:
             self.transport.mark_up(address)
 
-    def plan(
-        self, file: OpenFile, address: WorkerAddress, start: int, end: int, *, page_size: int
-    ) -> Iterator[PageRequest]:
+    def plan(self, file: OpenFile, address: WorkerAddress, start: int, end: int, *, page_size: int) -> Iterator[PageRequest]:
         """Page requests for the bytes ``[start, end)`` of `file`, ascending."""
         size = self.status_of(file).size
         authority = str(address)
@@ -674,8 +672,7 @@ class Client:
         finally:
             with self._busy:
                 self._reads_in_flight -= 1
-                if self._is_finishing:
-                    self._busy.notify_all()
+                self._busy.notify_all()
 
     def finish(self) -> None:
         """Refuse new reads, wait briefly for those in flight, release everything."""

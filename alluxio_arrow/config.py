@@ -198,7 +198,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "etcd_hosts",
         _hosts,
-        "where workers register: `h1:p1,h2:p2`, ports optional, or a list; `http://` is accepted, `https://` with `etcd_ca_cert`",
+        "where workers register: `h1:p1,h2:p2`, ports optional, or a list; `http://` is fine, `https://` with `etcd_ca_cert`",
         ("alluxio.etcd.endpoints",),
     ),
     Option("etcd_port", _port, "port of `etcd_hosts` that name none, 1 to 65535 (default 2379)"),
@@ -242,7 +242,9 @@ OPTIONS: tuple[Option, ...] = (
         ("alluxio.worker.page.store.page.size",),
     ),
     Option("ufs_root", _text, "root of the cluster's under store, e.g. `s3://lake`", ("alluxio.dora.client.ufs.root",)),
-    Option("target_protocol", _text, "fsspec protocol of the under store, e.g. `s3`; without one (or `fs`) only the cache is read"),
+    Option(
+        "target_protocol", _text, "fsspec protocol of the under store, e.g. `s3`; without one (or `fs`) only the cache is read"
+    ),
     Option("target_options", _mapping, "keyword arguments of that fsspec filesystem", in_environment=False),
     Option("fs", _anything, "a ready fsspec or pyarrow filesystem as the under store", in_environment=False),
     Option(
@@ -257,7 +259,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("connect_timeout_s", _seconds, "seconds for connecting to a worker (default 5)"),
     Option("read_timeout_s", _seconds, "seconds in which an answer must go on arriving (default 30)"),
     Option("retry_worker_after_s", _number(float, 0, 86_400), "seconds for which a worker found down is not asked (default 5)"),
-    Option("metadata_ttl_s", _number(float, 0, 86_400), "seconds for which a file's status is believed (default 60); 0: not at all"),
+    Option(
+        "metadata_ttl_s", _number(float, 0, 86_400), "seconds for which a file's status is believed (default 60); 0: not at all"
+    ),
     Option("metadata_cache_size", _number(int, 1, 100_000_000), "statuses kept (default 100000)"),
     Option(
         "trust_listings",
@@ -417,17 +421,17 @@ def _combine(values: dict[str, Any]) -> Settings:
         if (one in values) != (other in values):
             raise ConfigError(f"{one} and {other} are needed together")
     if "target_protocol" in values and "fs" in values:
-        protocols = getattr(values["fs"], "protocol", None) or getattr(values["fs"], "type_name", "")
+        protocols: Any = getattr(values["fs"], "protocol", None) or getattr(values["fs"], "type_name", "")
         protocols = (protocols,) if isinstance(protocols, str) else tuple(protocols)
         if values["target_protocol"] not in (*protocols, *({"file"} if "local" in protocols else ())):
-            raise ConfigError(f"target_protocol={values['target_protocol']!r} and fs ({protocols[0]!r}) are different stores: give one")
+            raise ConfigError(
+                f"target_protocol={values['target_protocol']!r} and fs ({protocols[0]!r}) are different stores: give one"
+            )
     if values.get("target_options") and "target_protocol" not in values:
         raise ConfigError("target_options needs target_protocol, which says what they are options of")
     if not values.get("replicas", 1):
         values["replicas"] = 1
-    return Settings(
-        etcd_endpoints=tuple(dict.fromkeys(endpoints)), worker_hosts=tuple(dict.fromkeys(workers)), **values
-    )
+    return Settings(etcd_endpoints=tuple(dict.fromkeys(endpoints)), worker_hosts=tuple(dict.fromkeys(workers)), **values)
 
 
 def _split_host(text: str, default_port: int, name: str, *, has_tls: bool = False) -> tuple[str, int]:

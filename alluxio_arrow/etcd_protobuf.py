@@ -35,17 +35,17 @@ def import_etcd3() -> Any:
     with _lock:
         if "etcd3" not in sys.modules:
             _install_message_modules()
-        import etcd3  # noqa: PLC0415 - takes a while, and brings gRPC: only who asks ETCD pays
+        import etcd3
 
         return etcd3
 
 
 def _install_message_modules() -> None:
-    import google.protobuf  # noqa: PLC0415
+    import google.protobuf
 
     if int(google.protobuf.__version__.partition(".")[0]) < 4:
         return  # The generated modules still import.
-    from google.protobuf import descriptor_pool  # noqa: PLC0415
+    from google.protobuf import descriptor_pool
 
     pool = descriptor_pool.DescriptorPool()
     for name in _MODULES:
@@ -70,13 +70,13 @@ def _serialized_descriptor(name: str) -> bytes:
 
 def _build_module(full_name: str, serialized: bytes, pool: Any) -> ModuleType:
     """A module with the message classes and enum values of one file, as protoc would have generated it."""
-    from google.protobuf import message_factory  # noqa: PLC0415
+    from google.protobuf import message_factory
 
     get_class = getattr(message_factory, "GetMessageClass", None)
     if get_class is None:  # before protobuf 4.22
         get_class = message_factory.MessageFactory(pool).GetPrototype
     pool.AddSerializedFile(serialized)
-    from google.protobuf import descriptor_pb2  # noqa: PLC0415
+    from google.protobuf import descriptor_pb2
 
     file = pool.FindFileByName(descriptor_pb2.FileDescriptorProto.FromString(serialized).name)
     module = ModuleType(full_name, "Built from the descriptors that etcd3 ships.")

@@ -23,7 +23,7 @@ from alluxio_arrow.stats import Stats
 __all__ = ["AlluxioHandler", "filesystem"]
 
 
-class AlluxioHandler(FileSystemHandler):
+class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is untyped
     """Files of an Alluxio cluster's under store, read through its caches.
 
     A handler is a value: equal and picklable by its settings. Connections and threads are made when first needed, separately in

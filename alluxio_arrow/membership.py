@@ -380,4 +380,8 @@ def _reason(error: Exception) -> str:
     """The telling part of an error of etcd3 or gRPC; never credentials, which neither puts there."""
     details = getattr(error, "details", None)
     text = details() if callable(details) else str(error)
-    return f"{type(error).__name__}: {text}" if text and not isinstance(error, MembershipError) else str(error) or type(error).__name__
+    return (
+        f"{type(error).__name__}: {text}"
+        if text and not isinstance(error, MembershipError)
+        else str(error) or type(error).__name__
+    )

@@ -63,9 +63,7 @@ def plan_page_reads(offset: int, length: int, *, page_size: int) -> tuple[PageRe
     return tuple(reads)
 
 
-def coalesce(
-    ranges: Iterable[tuple[int, int]], *, hole_size_limit: int, range_size_limit: int
-) -> Iterator[tuple[int, int]]:
+def coalesce(ranges: Iterable[tuple[int, int]], *, hole_size_limit: int, range_size_limit: int) -> Iterator[tuple[int, int]]:
     """Merge ascending ``(start, end)`` ranges (`end` exclusive) whose holes are small.
 
     Parameters

@@ -83,7 +83,7 @@ def _normalize(path: str, text: str) -> str:
 
 
 def _ufs_path(text: str) -> str:
-    """The canonical form of `text` in which ``?`` and ``\\`` stay parts of names.
+    r"""The canonical form of `text` in which ``?`` and ``\`` stay parts of names.
 
     The servers' rule would make another file's name of one that holds a backslash. Kept as it is, such a name hashes to an id
     that no server uses, so its bytes come from the under store: the right ones.
@@ -98,10 +98,10 @@ def file_id(canonical: str) -> str:
 
 
 def is_addressable(canonical: str) -> bool:
-    """Whether the worker's ``info``, ``files`` and ``load`` routes can be asked about `canonical`.
+    r"""Whether the worker's ``info``, ``files`` and ``load`` routes can be asked about `canonical`.
 
     The open-source server takes the raw value and decodes only ``%2F``, ``%3A`` and ``%3F``, cuts it at ``&`` and at the
-    second ``=``, and reads bytes as Latin-1; so spaces, ``& = ? \\``, control and non-ASCII characters cannot be sent.
+    second ``=``, and reads bytes as Latin-1; so spaces, ``& = ? \``, control and non-ASCII characters cannot be sent.
     Pages can be read whatever the name is, because page requests carry only the file id.
     """
     return (
@@ -160,7 +160,7 @@ class PathMapper:
             for names in _ALIASES:
                 if protocol in names:
                     # "local" or "gcs" is what a Python package calls it; "s3a" is what a cluster may have mounted.
-                    return cls(protocol if protocol.startswith("s3") or protocol.startswith("abfs") else names[0])
+                    return cls(protocol if protocol.startswith(("s3", "abfs")) else names[0])
             return cls(protocol)
         return cls(None)
 
@@ -187,7 +187,7 @@ class PathMapper:
         scheme = matched.group(1)
         rest = path[matched.end() :]
         if scheme in _OWN_SCHEMES:
-            rest = rest[2:] if rest.startswith("//") else rest
+            rest = rest.removeprefix("//")
             return self.to_ufs(rest)
         if self.scheme is None:
             return _ufs_path(path)

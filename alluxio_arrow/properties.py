@@ -1,4 +1,4 @@
-"""Alluxio's property syntax: values as Java reads them, and the ``alluxio-site.properties`` file. Pure but for one file read."""
+"""Alluxio's property syntax: values as Java reads them, and its ``alluxio-site.properties`` file."""
 
 from __future__ import annotations
 

@@ -115,20 +115,23 @@ class AlluxioFile(io.RawIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to `size` bytes from the position (all that is left for None or a negative number); fewer only at the end."""
-        return self.read_buffer(size).to_pybytes()
+        content: bytes = self.read_buffer(size).to_pybytes()
+        return content
 
     def readall(self) -> bytes:
         """All bytes from the position to the end."""
         return self.read(-1)
 
     def readinto(self, buffer: Any, /) -> int:
-        """Receive straight into the writable `buffer`; gives the number of bytes, fewer than it holds only at the end."""
+        """Receive straight into the writable `buffer`; gives the number of bytes, fewer only at the end."""
         self._check_open()
         with memoryview(buffer) as whole, whole.cast("B") as view:
             length = max(0, min(len(view), self.size() - self._position))
             if length:
                 client = self._clients.get()
-                self._fill(client, self._position, view[:length], self._goes_by_blocks(client, self._position, length))
+                self._fill(
+                    client, self._position, view[:length], by_blocks=self._goes_by_blocks(client, self._position, length)
+                )
             self._position += length
             return length
 
@@ -144,7 +147,8 @@ class AlluxioFile(io.RawIOBase):
     def read_at(self, nbytes: int, offset: int) -> bytes:
         """Up to `nbytes` bytes from `offset`, without moving the position."""
         self._check_open()
-        return self._take(offset, max(0, min(nbytes, self.size() - offset))).to_pybytes()
+        content: bytes = self._take(offset, max(0, min(nbytes, self.size() - offset))).to_pybytes()
+        return content
 
     def close(self) -> None:
         """Give up what was requested ahead. Idempotent."""
@@ -170,10 +174,10 @@ class AlluxioFile(io.RawIOBase):
         if self._block is not None and self._holds(start) and self._holds(start + length - 1):
             return self._block.slice(start - self._block_start, length)
         buffer = pa.allocate_buffer(length)
-        self._fill(client, start, memoryview(buffer).cast("B"), by_blocks)
+        self._fill(client, start, memoryview(buffer).cast("B"), by_blocks=by_blocks)
         return buffer
 
-    def _fill(self, client: Client, start: int, view: memoryview, by_blocks: bool) -> None:
+    def _fill(self, client: Client, start: int, view: memoryview, *, by_blocks: bool) -> None:
         filled = 0
         while filled < len(view):
             position = start + filled

@@ -52,9 +52,7 @@ class WorkerIdentity:
         if expected is None:
             raise ValueError(f"unknown worker identity version {self.version}")
         if len(self.identifier) != expected:
-            raise ValueError(
-                f"a version {self.version} worker identity has {expected} bytes, not {len(self.identifier)}"
-            )
+            raise ValueError(f"a version {self.version} worker identity has {expected} bytes, not {len(self.identifier)}")
 
     @classmethod
     def from_host(cls, host: str) -> WorkerIdentity:

@@ -387,9 +387,7 @@ class _Exchange:
         while filled < len(view):
             count = self._receive_some(view[filled:], _MSG_WAITALL)
             if count == 0:
-                raise ShortReadError(
-                    f"worker {self._pool.address} closed the connection after {filled} of {len(view)} bytes"
-                )
+                raise ShortReadError(f"worker {self._pool.address} closed the connection after {filled} of {len(view)} bytes")
             filled += count
 
     def _receive_some(self, view: memoryview, flags: int = 0) -> int:
@@ -416,9 +414,7 @@ class Transport:
         Monotonic seconds.
     """
 
-    def __init__(
-        self, settings: NetworkSettings, counters: Counters, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: NetworkSettings, counters: Counters, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
         self.counters = counters
         self.clock = clock
@@ -540,9 +536,7 @@ def _worker_error(
     address: WorkerAddress, error: Exception, settings: NetworkSettings
 ) -> WorkerUnavailableError | WorkerTimeoutError:
     # NewConnectionError derives from ConnectTimeoutError in urllib3 2, so it comes first.
-    if isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(
-        error, urllib3.exceptions.NewConnectionError
-    ):
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(error, urllib3.exceptions.NewConnectionError):
         return WorkerTimeoutError(
             f"worker {address} did not answer within {settings.connect_timeout_s:g} s (connect) or "
             f"{settings.read_timeout_s:g} s (read)"

@@ -9,7 +9,16 @@ from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any, Protocol
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem, SubTreeFileSystem
+from pyarrow.fs import (
+    FileInfo,
+    FileSelector,
+    FileSystem,
+    FileType,
+    FSSpecHandler,
+    LocalFileSystem,
+    PyFileSystem,
+    SubTreeFileSystem,
+)
 
 from alluxio_arrow.errors import ConfigError, StaleFileError
 from alluxio_arrow.paths import PathMapper, same_store_schemes
@@ -31,7 +40,7 @@ class UnderStoreSettings(Protocol):
 
     @property
     def target_protocol(self) -> str | None:
-        """fsspec protocol of the under store."""
+        """Fsspec protocol of the under store."""
 
     @property
     def target_options(self) -> Mapping[str, Any]:
@@ -42,7 +51,7 @@ class UnderStoreSettings(Protocol):
         """A ready fsspec or pyarrow filesystem instead."""
 
 
-class _TimedHandler(FSSpecHandler):
+class _TimedHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow is untyped
     """pyarrow's adapter for fsspec, with the modification times that most stores report under other names."""
 
     @staticmethod
@@ -110,7 +119,7 @@ class UnderStore:
         protocols = under_store_protocols(settings)
         if mapper.scheme is not None and not set(protocols) & same_store_schemes(mapper.scheme):
             raise ConfigError(
-                f"the under store speaks {' or '.join(protocols)}, but alluxio.dora.client.ufs.root is a {mapper.scheme}:// path"
+                f"the under store is {' or '.join(protocols)}, but alluxio.dora.client.ufs.root is a {mapper.scheme}:// path"
             )
         self._settings = settings
         self._mapper = mapper
@@ -232,7 +241,7 @@ def _open_store(settings: UnderStoreSettings) -> tuple[FileSystem, Any]:
     if fs is None:
         if settings.target_protocol in ("file", "local") and not settings.target_options:
             return LocalFileSystem(), None
-        import fsspec  # noqa: PLC0415 - takes a while, and clusters without an under store never need it
+        import fsspec
 
         # Without listings of its own; the instance is ours alone, since fsspec shares instances of equal options.
         options = {"use_listings_cache": False, **settings.target_options}

@@ -125,8 +125,11 @@ class MiniWorker:
         return value
 
     def stats(self) -> dict[str, int]:
-        """Counts since it started: requests by endpoint (``file`` are pages), ``pages`` and ``bytes`` served, ``page_misses``,
-        ``closed``, ``connections`` open now, their peak, and all accepted."""
+        """Counts since it started.
+
+        Requests by endpoint (``file`` are pages), ``pages`` and ``bytes`` served, ``page_misses``, requests ``closed`` on,
+        ``connections`` open now, their peak, and all accepted.
+        """
         counts = dict.fromkeys(
             ("file", "info", "files", "load", "health", "pages", "bytes", "page_misses", "closed", "connections"), 0
         )
@@ -198,8 +201,8 @@ class MiniCluster:
         root = str(ufs_root)
         self.ufs_root = canonical_ufs_path(root if "://" in root else f"file://{Path(root).absolute()}")
         self.ufs_options = dict(ufs_options or {})
-        sizes = page_size if isinstance(page_size, (list, tuple)) else [page_size] * workers
-        self._page_sizes = [parse_size(size) if isinstance(size, str) else int(size) for size in sizes]  # type: ignore[call-overload]
+        sizes = [page_size] * workers if isinstance(page_size, (str, int)) else list(page_size)
+        self._page_sizes = [parse_size(size) if isinstance(size, str) else size for size in sizes]
         if len(self._page_sizes) != workers or workers < 1:
             raise ValueError(f"{len(self._page_sizes)} page sizes for {workers} workers; at least one worker is needed")
         self._virtual_nodes = virtual_nodes
@@ -243,9 +246,7 @@ class MiniCluster:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for worker in self.workers:
             worker.kill()
         if self._coordinator is not None:
@@ -332,7 +333,7 @@ class MiniCluster:
 
     def filesystem(self, *, ufs: bool = True, **settings: Any) -> PyFileSystem:
         """`alluxio_arrow.filesystem` for this cluster, with its under store unless `ufs` is false or `settings` name another."""
-        from alluxio_arrow.handler import filesystem  # noqa: PLC0415 - the workers import this package without pyarrow
+        from alluxio_arrow.handler import filesystem
 
         return filesystem(**self.settings(ufs=ufs, **settings))
 
@@ -342,7 +343,7 @@ class MiniCluster:
         if "worker_hosts" not in settings:
             arguments["etcd_hosts"] = self.etcd_hosts
             if self._credentials["username"] is not None:
-                arguments |= {"etcd_username": self._credentials["username"], "etcd_password": self._credentials["password"]}
+                arguments |= {f"etcd_{name}": value for name, value in self._credentials.items()}
         if ufs and "fs" not in settings and "target_protocol" not in settings:
             arguments["target_protocol"] = self.ufs_root.partition("://")[0]
             if self.ufs_options:

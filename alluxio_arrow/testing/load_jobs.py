@@ -22,7 +22,12 @@ from alluxio_arrow.testing.wire import human_size
 __all__ = ["LoadJobs"]
 
 _MAX_JOBS = 100
-_FLAGS = {"loadMetadataOnly": "metadata_only", "skipIfExists": "skip_if_exists", "partialListing": "partial_listing", "verify": "verify"}
+_FLAGS = {
+    "loadMetadataOnly": "metadata_only",
+    "skipIfExists": "skip_if_exists",
+    "partialListing": "partial_listing",
+    "verify": "verify",
+}
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -55,7 +54,7 @@ class PageStore:
             path.parent.mkdir(exist_ok=True)
             unfinished = path.with_name(f"{index}.unfinished")
             unfinished.write_bytes(data)
-            os.replace(unfinished, path)
+            unfinished.replace(path)
             self._sizes[file_id, index] = len(data)
             while self._capacity is not None and sum(self._sizes.values()) > self._capacity:
                 oldest, _ = self._sizes.popitem(last=False)

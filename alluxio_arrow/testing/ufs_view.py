@@ -36,7 +36,7 @@ class UfsView:
         """The fsspec filesystem beneath."""
         with self._lock:
             if self._fs is None:
-                import fsspec  # noqa: PLC0415 - takes a while; a worker that only serves pages starts without
+                import fsspec
 
                 self._fs = fsspec.filesystem(self.root.partition("://")[0], **self._options)
             return self._fs

@@ -53,8 +53,8 @@ def parse_request(head: bytes) -> Request | None:
         return None
     method, target, version = matched.groups()
     headers = {}
-    for text in rest:
-        name, _, value = text.decode("latin-1").partition(":")
+    for field in rest:
+        name, _, value = field.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
     path, question, text = re.sub(r"^https?://[^/]*", "", target).partition("?")
     query = query_of(text) if question else {}

@@ -1,6 +1,6 @@
 """An embedded worker: ``python -m alluxio_arrow.testing.worker``, configured by one line of JSON on standard input.
 
-It answers as recorded answers of real workers do, registers in ETCD with a lease, and ends when its standard input does, that is,
+It answers as recorded answers of real workers do, registers in ETCD with a lease, and ends when its standard input does:
 when the process that started it goes away. A second, private port takes orders: statistics, faults, pages to cache.
 """
 
@@ -166,7 +166,9 @@ class Worker:
             connection.sendall(response_head(fault.status, "application/json", len(body)) + body)
             return received
         elif fault is not None and fault.kind == "redirect":
-            connection.sendall(b"HTTP/1.1 307 Redirect\r\nlocation: " + request.target.encode() + b"\r\ncontent-length: 0\r\n\r\n")
+            connection.sendall(
+                b"HTTP/1.1 307 Redirect\r\nlocation: " + request.target.encode() + b"\r\ncontent-length: 0\r\n\r\n"
+            )
             return received
         if self.config.get("latency_s"):
             time.sleep(self.config["latency_s"])
@@ -206,7 +208,13 @@ class Worker:
                 file.seek(part.offset)
                 self._misbehave(connection, file.read(part.length), fault)
                 return
-            keep = None if request.keep_alive and request.version == "HTTP/1.1" else "keep-alive" if request.keep_alive else "close"
+            keep = (
+                None
+                if request.keep_alive and request.version == "HTTP/1.1"
+                else "keep-alive"
+                if request.keep_alive
+                else "close"
+            )
             head = response_head(200, "text/plain", part.length, version=request.version, connection=keep)
             connection.sendall(head, socket.MSG_MORE if part.length else 0)
             offset, end = part.offset, part.offset + part.length

@@ -1,0 +1,36 @@
+# Needs nothing but make and a Python >= 3.10 with venv and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+# One stamp per set of extras; a changed pyproject.toml installs anew.
+$(VENV)/.made-%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+demo: $(VENV)/.made-demo ## Run the main job on an embedded cluster
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.made-test ## Set up and run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.made-lint $(VENV)/.made-test ## Check style, types and import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check alluxio_arrow examples tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+bench: $(VENV)/.made-bench ## Measure against other clients
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build dist *.egg-info benchmarks/build
+
+.PHONY: help demo test lint bench clean
+.SECONDARY:
