@@ -75,7 +75,7 @@ class OpenFile:
     cold
         Whether pages of it seem to be cached.
     used_cache
-        Whether bytes of a cached page were given out.
+        Whether bytes of cached pages were given out.
     """
 
     __slots__ = ("_status", "cold", "file_id", "may_use_cache", "path", "used_cache", "verified_at")
@@ -471,6 +471,8 @@ class Client:
                 missing, last = self._read_from_workers(file, missing, view, offset)
             if missing:
                 self._read_from_ufs(file, missing, view, offset, last)
+            if file.may_use_cache:
+                file.used_cache = True
 
     def _read_from_workers(
         self, file: OpenFile, missing: list[tuple[int, int]], view: memoryview, origin: int
@@ -535,8 +537,6 @@ class Client:
             cold=file.cold,
         )
         self.account(fetched, address)
-        if fetched.pages:
-            file.used_cache = True
         if fetched.misses and self.on_miss is not None:
             self.on_miss(file.path)
         return fetched
@@ -618,30 +618,48 @@ class Client:
     ) -> None:
         if self.ufs is None:
             raise self._not_cached(file, missing, error) from error
-        self._verify_version(self.ufs, file)
+        whole = [(origin, origin + len(view))]
+        if not self._is_same_version(self.ufs, file, is_mixed=missing != whole):
+            # Nobody has seen a byte of the old version yet, so the present one can be read as if nothing had been.
+            missing = whole
         spans = list(coalesce(missing, hole_size_limit=0, range_size_limit=_UFS_RANGE_BYTES))
         self.counters.add(fallbacks=1)
         self.ufs.read_ranges(file.path, spans, [view[start - origin : end - origin] for start, end in spans])
 
-    def _verify_version(self, ufs: UnderStore, file: OpenFile) -> None:
-        """Make sure that the under store still has the version that `file` goes by, before bytes of both are mixed."""
+    def _is_same_version(self, ufs: UnderStore, file: OpenFile, *, is_mixed: bool) -> bool:
+        """Whether the under store still has the version that `file` goes by, before bytes of both are mixed.
+
+        If it has another one of the same length, and no byte was given out yet, `file` goes by that one from now on.
+
+        Raises
+        ------
+        StaleFileError, FileNotFoundError
+            It has another version, or none.
+        """
         now = self._clock()
         status = self.status_of(file)
         if file.verified_at is not None and now - file.verified_at < self.settings.metadata_ttl_s:
-            return
-        if not status.from_ufs or file.verified_at is not None or file.used_cache:
-            current = ufs.status(file.path)
-            if current is None:
-                self.forget(file.path)
-                raise FileNotFoundError(2, "No such file in the under store", self.mapper.to_arrow(file.path))
-            if not status.same_version(current):
-                self.mark_changed(file.path)
+            return True
+        if status.from_ufs and file.verified_at is None and not file.used_cache and not is_mixed:
+            file.verified_at = now
+            return True
+        current = ufs.status(file.path)
+        if current is None:
+            self.forget(file.path)
+            raise FileNotFoundError(2, "No such file in the under store", self.mapper.to_arrow(file.path))
+        is_same = status.same_version(current)
+        if not is_same:
+            self.mark_changed(file.path)
+            if file.used_cache or file.verified_at is not None or current.size != status.size:
                 raise self._stale(
                     file,
                     f"it was opened with {status.size} bytes (modified {status.mtime_ms} ms), the under store now has "
                     f"{current.size} bytes (modified {current.mtime_ms} ms)",
                 )
+            file.adopt(current)
+            file.may_use_cache = False
         file.verified_at = now
+        return is_same
 
     def _stale(self, file: OpenFile, reason: str) -> StaleFileError:
         self.counters.add(stale_files=1)

@@ -90,13 +90,13 @@ def fetch_pages(
     fetched = Fetched()
     waiting = deque(pages)
     pending: deque[tuple[PageRequest, InFlight]] = deque()
+    skipped: list[PageRequest] = []
     page: PageRequest | None = None
     try:
         while waiting or pending:
             while waiting and len(pending) < cold.window(window):
                 if cold.skip():
-                    skipped = waiting.popleft()
-                    fetched.missing.append((skipped.start, skipped.end))
+                    skipped.append(waiting.popleft())
                     continue
                 page = waiting[0]
                 # Waiting for a connection while holding some could wait for ever: drain those first.
@@ -110,6 +110,9 @@ def fetch_pages(
                 page, in_flight = pending.popleft()
                 if receive_page(transport, address, page, in_flight, view[page.start - origin : page.end - origin], fetched):
                     cold.hit()
+                    # Something is cached after all, so those passed over deserve to be asked for.
+                    waiting.extendleft(reversed(skipped))
+                    skipped.clear()
                 else:
                     cold.miss()
                     fetched.missing.append((page.start, page.end))
@@ -121,7 +124,7 @@ def fetch_pages(
     finally:
         for _, in_flight in pending:
             in_flight.cancel()
-    fetched.missing = sorted(set(fetched.missing))
+    fetched.missing = sorted({*fetched.missing, *((request.start, request.end) for request in skipped)})
     return fetched
 
 

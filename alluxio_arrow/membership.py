@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 
+#: A generator of our own: an application that seeded the common one must not find it moved.
+_random = random.Random()
+
 #: Pings on an idle connection, so that a vanished ETCD host is noticed between changes. ETCD refuses more than one in 5 s.
 _GRPC_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
 
@@ -205,7 +208,7 @@ class _Registry:
     def list_anywhere(self) -> tuple[Any, int]:
         """List at the first endpoint that answers; gives its client and the revision."""
         # The endpoints in another order each time, so that many clients do not all lean on the first.
-        endpoints = random.sample(self._settings.etcd_endpoints, len(self._settings.etcd_endpoints))
+        endpoints = _random.sample(self._settings.etcd_endpoints, len(self._settings.etcd_endpoints))
         failures = []
         cause: Exception | None = None
         for host, port in endpoints:
@@ -340,7 +343,7 @@ class _Watcher:
                 # The end of the refresh interval arrives as a time-out of the stream, too.
                 if not self._stopped.is_set() and not _is_deadline(error):
                     logger.info("the watch on ETCD ended: %s", _reason(error))
-                    self._stopped.wait(random.uniform(pause / 2, pause))
+                    self._stopped.wait(_random.uniform(pause / 2, pause))
                     pause = min(2 * pause, _MAX_BACKOFF_S)
             finally:
                 self._stream = None

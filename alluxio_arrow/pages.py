@@ -90,11 +90,11 @@ def coalesce(ranges: Iterable[tuple[int, int]], *, hole_size_limit: int, range_s
 
 
 class ColdRun:
-    """Decides how eagerly to ask for further pages of a file, from what the last requests gave.
+    """Decides how eagerly to ask for further pages of a file, from what the requests so far gave.
 
-    A page that is not cached costs its connection (the worker closes it), so a file that looks cold is asked with growing
-    pauses, and a file that was never asked starts with few requests in flight. Not thread-safe by design: one reader owns it,
-    and a lost update only costs a request.
+    A page that is not cached costs its connection (the worker closes it). So a file of which nothing was cached yet is asked with
+    growing pauses, and one that was never asked begins with few requests in flight. Once a page was served, every page is asked
+    for: the file is cached at least in part. Not thread-safe by design: one reader owns it, and a lost update costs one request.
     """
 
     __slots__ = ("_hits", "_misses", "_to_skip")
@@ -108,8 +108,8 @@ class ColdRun:
         self._to_skip = 0
 
     def window(self, limit: int) -> int:
-        """Requests that may be in flight, 1 to `limit`: doubles with every hit, falls back to 1 after a miss."""
-        if self._misses:
+        """Requests that may be in flight, 1 to `limit`: 1 while all seems cold, doubled with every page served."""
+        if self._hits == 0 and self._misses:
             return 1
         return min(limit, 2 << min(self._hits, 16))
 
@@ -126,12 +126,12 @@ class ColdRun:
         return True
 
     def hit(self) -> None:
-        """A page was served."""
+        """Learn that a page was served."""
         self._hits += 1
         self._misses = self._to_skip = 0
 
     def miss(self) -> None:
-        """A page was not cached."""
-        self._hits = 0
+        """Learn that a page was not cached."""
         self._misses += 1
-        self._to_skip = min((1 << self._misses) >> 2, self.MAX_SKIP)
+        if self._hits == 0:
+            self._to_skip = min((1 << min(self._misses, 16)) >> 2, self.MAX_SKIP)

@@ -65,8 +65,10 @@ class FileStatus:
             return False
         if not self.mtime_ms or not other.mtime_ms or self.mtime_ms == other.mtime_ms:
             return True
-        has_fractions = self.mtime_ms % 1000 and other.mtime_ms % 1000
-        return not has_fractions and self.mtime_ms // 1000 == other.mtime_ms // 1000
+        if self.mtime_ms % 1000 and other.mtime_ms % 1000:
+            # Times that passed through floating point differ by one at the last digit.
+            return abs(self.mtime_ms - other.mtime_ms) <= 1
+        return self.mtime_ms // 1000 == other.mtime_ms // 1000
 
 
 def request_head(target: str, authority: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from alluxio_arrow.paths import canonical_ufs_path
@@ -119,10 +120,15 @@ class UfsView:
             "mName": name,
             "mPath": below,
             "mUfsPath": full,
-            "mLastModificationTimeMs": _milliseconds(info),
+            "mLastModificationTimeMs": self._mtime_ms(full, info),
             "mLength": size,
             "mHumanReadableFileSize": human_size(size),
         }
+
+    def _mtime_ms(self, full: str, info: dict[str, Any]) -> int:
+        if full.startswith("file://"):
+            return Path(self.own(full)).stat().st_mtime_ns // 1_000_000
+        return _milliseconds(info)
 
 
 def _milliseconds(info: dict[str, Any]) -> int:

@@ -149,7 +149,11 @@ actions = st.one_of(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(["hot/several.bin", "cold/several.bin", "hot/small.bin"]), sequential=st.booleans(), steps=st.lists(actions, max_size=25))
+@given(
+    name=st.sampled_from(["hot/several.bin", "cold/several.bin", "hot/small.bin"]),
+    sequential=st.booleans(),
+    steps=st.lists(actions, max_size=25),
+)
 def test_any_sequence_of_reads_equals_bytesio(fs, files_root, name, sequential, steps):
     path = files_root / name
     model = io.BytesIO(path.read_bytes())

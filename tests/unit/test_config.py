@@ -31,7 +31,10 @@ def test_hosts_in_all_their_forms():
     assert make_settings("h1:1, http://h2/,[::1]:5").etcd_endpoints == expected
     assert make_settings(["h1:1", "h2", "[::1]:5"]).etcd_endpoints == expected
     assert make_settings("h", etcd_port=9).etcd_endpoints == (("h", 9),)
-    assert make_settings(options={"alluxio.etcd.endpoints": "http://h1:1,http://h2:2379,http://[::1]:5"}).etcd_endpoints == expected
+    assert (
+        make_settings(options={"alluxio.etcd.endpoints": "http://h1:1,http://h2:2379,http://[::1]:5"}).etcd_endpoints
+        == expected
+    )
     workers = make_settings(worker_hosts="w1:81,w2", worker_http_port=82).worker_hosts
     assert workers == (WorkerAddress("w1", 81), WorkerAddress("w2", 82))
 
@@ -57,10 +60,16 @@ def test_hosts_in_all_their_forms():
         ({"etcd_hosts": "h", "target_options": {"key": SECRET}}, "target_protocol"),
         ({"etcd_hosts": "h", "target_options": SECRET, "target_protocol": "s3"}, "target_options: must be a dict"),
         ({"etcd_hosts": "h", "options": {"alluxio.worker.page.store.pagesize": "1MB"}}, "alluxio.worker.page.store.page.size"),
-        ({"etcd_hosts": "h", "options": {"alluxio.worker.page.store.page.size": "big"}}, "alluxio.worker.page.store.page.size: 'big'"),
+        (
+            {"etcd_hosts": "h", "options": {"alluxio.worker.page.store.page.size": "big"}},
+            "alluxio.worker.page.store.page.size: 'big'",
+        ),
         ({"etcd_hosts": "h", "options": {"alluxio.user.worker.selection.policy": "MAGLEV"}}, "MAGLEV"),
         ({"etcd_hosts": "h", "options": {"alluxio.user.dynamic.consistent.hash.ring.enabled": "false"}}, "ring.enabled=false"),
-        ({"etcd_hosts": "h", "page_size": "2MB", "options": {"alluxio.worker.page.store.page.size": "1MB"}}, "page_size and the property"),
+        (
+            {"etcd_hosts": "h", "page_size": "2MB", "options": {"alluxio.worker.page.store.page.size": "1MB"}},
+            "page_size and the property",
+        ),
         ({"etcd_hosts": "h", "options": "/does/not/exist"}, "cannot be read"),
         ({"etcd_hosts": "h", "options": 7}, "options must be"),
         ({"etcd_hosts": "h", "on_miss": "panic"}, "read, load"),
@@ -150,7 +159,9 @@ def test_the_documentation_has_every_option():
 
 
 def test_importing_does_nothing():
-    code = "import sys, threading, alluxio_arrow; print(threading.active_count(), 'pyarrow' in sys.modules, 'grpc' in sys.modules)"
+    code = (
+        "import sys, threading, alluxio_arrow; print(threading.active_count(), 'pyarrow' in sys.modules, 'grpc' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False", "False"]
     assert done.stderr == ""

