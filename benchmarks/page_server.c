@@ -17,7 +17,7 @@
  * whatever else waits, so requests of different connections are delayed side by side (as they are on a network).
  *
  * --node and --object-port make it answer what clients of other editions ask for besides pages: /v1/node, and ranged GETs of
- * "/name" on a port of its own.
+ * a file's Alluxio path, "/bucket/name", on a port of its own.
  *
  * Control routes, neither delayed nor counted: /bench/stats (JSON), /bench/stats?reset=1, /bench/delay?us=N, /bench/quit.
  */
@@ -171,7 +171,6 @@ static int port, object_port;
 struct connection {
     int fd;
     const char *host;
-    bool object_names; /* accepted on the object port: "/name" means a file of the first bucket */
     char input[INPUT_BYTES];
     size_t filled;
     bool answering, close_after, waiting_for_output;
@@ -288,11 +287,11 @@ static const char *parameter(const char *query, const char *name, char *value, s
 
 static void add_status(struct text *out, const char *type, const char *key, int64_t size, int64_t mtime_ms)
 {
-    const char *slash = strchr(key, '/'), *name = strrchr(key, '/');
+    const char *name = strrchr(key, '/');
     add(out,
-        "{\"mType\":\"%s\",\"mName\":\"%s\",\"mPath\":\"%s\",\"mUfsPath\":\"s3://%s\",\"mLastModificationTimeMs\":%lld,"
+        "{\"mType\":\"%s\",\"mName\":\"%s\",\"mPath\":\"/%s\",\"mUfsPath\":\"s3://%s\",\"mLastModificationTimeMs\":%lld,"
         "\"mLength\":%lld,\"mHumanReadableFileSize\":\"%lldB\"}",
-        type, name ? name + 1 : "", slash ? slash : "/", key, (long long)mtime_ms, (long long)size, (long long)size);
+        type, name ? name + 1 : "", key, key, (long long)mtime_ms, (long long)size, (long long)size);
 }
 
 static const char *key_of(char *path) /* "s3://bucket/name/" -> "bucket/name" */
@@ -529,7 +528,7 @@ static bool answer_request(struct connection *c, char *method, char *target, con
     if (query)
         *query++ = 0;
     *control = false;
-    if (!c->object_names && !strncmp(target, "/v1/file/", 9))
+    if (!strncmp(target, "/v1/file/", 9))
         return answer_page(c, target + 9, query);
     if (!strcmp(target, "/v1/info"))
         return answer_info(c, query);
@@ -549,12 +548,10 @@ static bool answer_request(struct connection *c, char *method, char *target, con
         *control = true;
         return answer_control(c, target + 7, query);
     }
-    if (!strncmp(target, "/v1/", 4) || target[0] != '/' || !entry_count)
+    if (!strncmp(target, "/v1/", 4) || target[0] != '/')
         return miss();
     char key[2048]; /* an object's name: percent-decoded, as every S3 server does */
     size_t out = 0;
-    if (c->object_names) /* "/name" of the only bucket */
-        out = snprintf(key, sizeof key, "%.*s/", (int)strcspn(entries[0].key, "/"), entries[0].key);
     for (const char *at = target + 1; *at && out + 1 < sizeof key; at++) {
         unsigned code;
         if (*at == '%' && sscanf(at + 1, "%2x", &code) == 1) {
@@ -707,7 +704,6 @@ static void accept_all(struct loop *loop, int listener)
         struct connection *c = calloc(1, sizeof *c);
         c->fd = fd;
         c->host = loop->host;
-        c->object_names = listener == loop->object_listener;
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event);
         atomic_fetch_add_explicit(&connections, 1, memory_order_relaxed);

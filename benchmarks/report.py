@@ -112,7 +112,7 @@ def markdown(results: Results) -> str:
         f"Made by `{about['command']}` on {about['date']}, commit {about['commit']}"
         + (" (with changes)" if about["changed"] else "")
         + f"; {about['cores']} cores ({about['processor']}), {about['system']}, Python {about['python']}, data scale "
-        f"{about['scale']:g}. GB is 10^9 bytes. Median (fastest - slowest) of the rounds.",
+        f"{about['scale']:g}, served by the {about['target']}. GB is 10^9 bytes. Median (fastest - slowest) of the rounds.",
     ]
     found = list(checks(results))
     if found:

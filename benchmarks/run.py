@@ -25,10 +25,10 @@ from typing import Any
 
 import data
 import report
-from cases import Case, cases
+from cases import STORE_PEERS, Case, cases
 from clients.base import Target
 from environments import BUILD, HERE, Environment, EnvironmentNotMadeError, environment
-from servers import PageServer, build
+from servers import EmbeddedCluster, PageServer, Server, build
 
 ROOT = HERE.parent
 QUICK_SCALE = 0.05
@@ -136,7 +136,7 @@ class Process:
 class Entrant:
     """The processes of one contender in one case, and what they measured."""
 
-    def __init__(self, contender: Contender, case: Case, server: PageServer, log: Any) -> None:
+    def __init__(self, contender: Contender, case: Case, server: Server, log: Any) -> None:
         self.label = contender.label
         self.error: str | None = None
         self.first_run: dict[str, Any] = {}
@@ -241,7 +241,7 @@ def _compare_counts(entrants: list[Entrant]) -> None:
             entrant.fail(f"it got {answers[entrant.label]} rows, not {right}")
 
 
-def run_case(case: Case, contenders: list[Contender], server: PageServer, *, rounds: int, log: Any) -> dict[str, Any]:
+def run_case(case: Case, contenders: list[Contender], server: Server, *, rounds: int, log: Any) -> dict[str, Any]:
     """Run one case: all clients warmed up, then *rounds* rounds in which each runs once, in a turning order."""
     server.set_delay(0)
     entrants = [Entrant(contender, case, server, log) for contender in contenders]
@@ -309,6 +309,7 @@ def describe(arguments: argparse.Namespace, scale: float) -> dict[str, Any]:
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "alluxio_arrow", "benchmarks")),
         "compared": arguments.compare,
+        "target": "embedded cluster" if arguments.cluster else "page server",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "scale": scale,
         "python": platform.python_version(),
@@ -328,6 +329,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name matches (may be repeated)")
     parser.add_argument("--clients", help="comma separated names; default: all of each case")
     parser.add_argument("--compare", metavar="REVISION", help="measure only our client, here and at another commit")
+    parser.add_argument("--cluster", action="store_true", help="read from the embedded cluster, not from the page server")
     parser.add_argument("--page-size", type=int, default=1 << 20, help="bytes (default 1 MiB)")
     parser.add_argument("--data", type=Path, help="directory for the data (default: in memory when there is room)")
     parser.add_argument("--keep-data", action="store_true", help="do not delete the data at the end")
@@ -336,16 +338,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def choose(case: Case, wanted: set[str] | None, other: Path | None, revision: str | None) -> list[Contender]:
+def choose(case: Case, options: argparse.Namespace, other: Path | None) -> list[Contender]:
     """Return who takes part in a case."""
+    wanted = set(options.clients.split(",")) if options.clients else None
     names = [name for name in case.clients if wanted is None or name in wanted]
+    if options.cluster:
+        names = [name for name in names if name not in {"alluxiofs_117", *STORE_PEERS}]
     if other is not None:
         names = [name for name in case.clients if name in {"ours", "local_osfile", "c"}]
         if "ours" not in names:
             return []
     contenders = [Contender(name, name, ROOT) for name in names]
     if other is not None:
-        contenders.insert(1, Contender(f"ours@{revision}", "ours", other))
+        contenders.insert(1, Contender(f"ours@{options.compare}", "ours", other))
     return contenders
 
 
@@ -356,7 +361,6 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     rounds = options.rounds or (2 if options.quick else 5)
     build()
     directory = options.data or data.default_directory(scale)
-    wanted = set(options.clients.split(",")) if options.clients else None
     results: dict[str, Any] = {"about": describe(options, scale), "cases": []}
     try:
         catalog = data.make(directory, scale)
@@ -364,6 +368,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             case
             for case in cases(catalog)
             if not options.only or any(fnmatch.fnmatch(case.name, pattern) for pattern in options.only)
+            if not (options.cluster and case.delay_us)
         ]
         if options.list:
             for case in chosen:
@@ -371,14 +376,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             return results
         results["data"] = asdict(catalog)
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        other_edition = wanted is None or "alluxiofs_117" in wanted
+        other_edition = options.compare is None and "alluxiofs_117" in (options.clients or "alluxiofs_117")
         with (
             checkout(options.compare) as other,
-            PageServer(catalog, page_size=options.page_size, other_edition=other_edition and other is None) as server,
+            EmbeddedCluster(catalog, page_size=options.page_size)
+            if options.cluster
+            else PageServer(catalog, page_size=options.page_size, other_edition=other_edition) as server,
             options.output.with_suffix(".log").open("w") as log,
         ):
             for case in chosen:
-                contenders = choose(case, wanted, other, options.compare)
+                contenders = choose(case, options, other)
                 if not contenders:
                     continue
                 print(f"{case.name}: {case.title}", flush=True)
@@ -390,8 +397,22 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     finally:
         if not options.keep_data and options.data is None:
             shutil.rmtree(directory, ignore_errors=True)
-    print(f"results: {options.output}")
+    if results["cases"]:
+        finish(results, options.output)
     return results
+
+
+def finish(results: dict[str, Any], output: Path) -> None:
+    """Write the tables and charts beside the results, and print the targets."""
+    output.with_suffix(".md").write_text(report.markdown(results))
+    print(f"results: {output}, {output.with_suffix('.md')}")
+    try:
+        drawn = report.charts(results, output.with_suffix(""))
+    except ImportError:
+        print("no charts: matplotlib is not installed")
+    else:
+        print("charts:", ", ".join(str(path) for path in drawn) or "none for these cases")
+    print(report.checks_markdown(list(report.checks(results))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """alluxiofs 1.1.17, which speaks to another edition's servers; under pyarrow through ``FSSpecHandler``.
 
 Open-source workers close the connection on its first request (``/v1/node``). Here the page server answers that request, and
-the ranged GETs of ``/<name>`` on port 29998 that the client is bound to, so that its read path can be timed at all.
+the ranged GETs of the Alluxio path on port 29998 that the client is bound to, so that its read path can be timed at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ class Client(BaseClient):
 
         super().__init__(target)
         hosts = ",".join(f"{host}:{target.port}" for host in target.hosts)
-        self._alluxio = AlluxioFileSystem(worker_hosts=hosts, logger=logging.getLogger("alluxiofs"))
+        self._alluxio = AlluxioFileSystem(
+            worker_hosts=hosts,
+            logger=logging.getLogger("alluxiofs"),
+            target_protocol="s3",
+            target_options={"anon": True, "endpoint_url": target.s3_endpoint, "use_listings_cache": False},
+        )
 
     def open(self, name: str) -> Reader:
         """Return a reader of ranges, without fsspec's buffering file."""
@@ -29,3 +34,7 @@ class Client(BaseClient):
     def filesystem(self) -> pafs.FileSystem:
         """Return the wrapped filesystem."""
         return pafs.PyFileSystem(pafs.FSSpecHandler(self._alluxio))
+
+    def path(self, name: str) -> str:
+        """Return the Alluxio path, which is what its listings yield."""
+        return f"/{self.target.bucket}/{name}"

@@ -9,7 +9,7 @@ import json
 import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -25,23 +25,32 @@ class Target:
     root : str
         Local directory, for the clients that show a limit.
     bucket : str
-        Files are named ``s3://<bucket>/<name>`` in the cluster and ``<bucket>/<name>`` in S3.
+        Files are named ``<bucket>/<name>`` in S3.
+    prefix : str
+        Files are named ``<prefix>/<name>`` in the cluster: their full under store path.
     hosts : tuple of str
-        Addresses of the workers; every one serves every page.
+        Addresses of the workers.
     port : int
-        Their HTTP port, which speaks S3 too.
+        Their common HTTP port, which speaks S3 too; 0 when each has one of its own (then ``owners`` and ``etcd`` tell).
     page_size : int
         Bytes.
     library : str
         Path of the C client's shared library.
+    owners : dict of str to str
+        ``host:port`` of the worker that holds a file, by name. Empty: every worker serves everything.
+    etcd : str
+        ``host:port`` where the workers register; empty without ETCD.
     """
 
     root: str
     bucket: str
+    prefix: str
     hosts: tuple[str, ...]
     port: int
     page_size: int
     library: str
+    owners: dict[str, str] = field(default_factory=dict)
+    etcd: str = ""
 
     @property
     def s3_endpoint(self) -> str:
@@ -72,7 +81,7 @@ class BaseClient:
 
     def path(self, name: str) -> str:
         """Return how :meth:`filesystem` calls the file *name*."""
-        return f"s3://{self.target.bucket}/{name}"
+        return f"{self.target.prefix}/{name}"
 
 
 class ArrowReader:
@@ -112,11 +121,15 @@ class PageClient(BaseClient):
 
     def file_id(self, name: str) -> str:
         """Return the worker's name of a file. Source: page route of the worker's HTTP server."""
-        return hashlib.sha256(f"s3://{self.target.bucket}/{name}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.target.prefix}/{name}".encode()).hexdigest()
 
-    def host_of(self, name: str) -> str:
+    def address_of(self, name: str) -> tuple[str, int]:
         """Return the worker that is asked for a file: always the same one, as with a ring."""
-        return self.target.hosts[zlib.crc32(name.encode()) % len(self.target.hosts)]
+        owner = self.target.owners.get(name)
+        if owner:
+            host, _, port = owner.rpartition(":")
+            return host, int(port)
+        return self.target.hosts[zlib.crc32(name.encode()) % len(self.target.hosts)], self.target.port
 
     def page_urls(self, name: str, offset: int, length: int) -> Iterator[str]:
         """Yield the request targets of the pages that hold a range."""
@@ -136,16 +149,16 @@ class PageClient(BaseClient):
         """
         buffer = pa.allocate_buffer(length)
         view, filled = memoryview(buffer).cast("B"), 0
-        host = self.host_of(name)
+        host, port = self.address_of(name)
         for url in self.page_urls(name, offset, length):
-            body = self.fetch_page(host, url)
+            body = self.fetch_page(host, port, url)
             view[filled : filled + len(body)] = body
             filled += len(body)
         if filled != length:
             raise OSError(f"{name}: {filled} bytes at {offset} instead of {length}")
         return buffer
 
-    def fetch_page(self, host: str, url: str) -> bytes:
+    def fetch_page(self, host: str, port: int, url: str) -> bytes:
         """Return the body of one request."""
         raise NotImplementedError
 
@@ -206,7 +219,7 @@ class _PageHandler(pafs.FileSystemHandler):  # type: ignore[misc]
 
     def __init__(self, client: PageClient) -> None:
         self._client = client
-        self._prefix = f"s3://{client.target.bucket}/"
+        self._prefix = f"{client.target.prefix}/"
         self._local = threading.local()
         self._sizes: dict[str, int] = {}
 
@@ -222,10 +235,10 @@ class _PageHandler(pafs.FileSystemHandler):  # type: ignore[misc]
         return path
 
     def _ask(self, route: str, path: str) -> list[dict[str, Any]] | None:
-        target = self._client.target
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(target.hosts[0], target.port)
+            host, port = self._client.address_of("")
+            connection = self._local.connection = http.client.HTTPConnection(host, port)
         try:
             connection.request("GET", f"/v1/{route}?path={path}")
             return json.loads(connection.getresponse().read())  # type: ignore[no-any-return]

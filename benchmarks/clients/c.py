@@ -31,23 +31,24 @@ class Client(PageClient):
             ctypes.c_void_p,
         )
         self._library = library
-        self._idle: dict[str, list[Any]] = {host: [] for host in target.hosts}
+        self._idle: dict[tuple[str, int], list[Any]] = {}
         self._lock = threading.Lock()
 
     def read_range(self, name: str, offset: int, length: int) -> Any:
         """Receive a range into a new buffer."""
-        host = self.host_of(name)
+        address = self.address_of(name)
         with self._lock:
-            handle = self._idle[host].pop() if self._idle[host] else None
+            idle = self._idle.setdefault(address, [])
+            handle = idle.pop() if idle else None
         if handle is None:
-            handle = self._library.page_client_open(host.encode(), self.target.port, CONNECTIONS)
+            handle = self._library.page_client_open(address[0].encode(), address[1], CONNECTIONS)
             if not handle:
-                raise ConnectionError(f"no connection to {host}:{self.target.port}")
+                raise ConnectionError(f"no connection to {address}")
         buffer = pa.allocate_buffer(length)
         file_id = self.file_id(name).encode()
         got = self._library.page_client_read(handle, file_id, self.target.page_size, offset, length, buffer.address)
         if got != length:
             raise OSError(f"{name}: reading {length} bytes at {offset} failed")
         with self._lock:
-            self._idle[host].append(handle)
+            idle.append(handle)
         return buffer

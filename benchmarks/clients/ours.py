@@ -17,9 +17,10 @@ class Client(FilesystemClient):
         import alluxio_arrow  # noqa: PLC0415  (only ring() is needed for the ring's case)
 
         super().__init__(target)
+        hosts = [f"{host}:{target.port}" for host in target.hosts]
         self._filesystem = alluxio_arrow.filesystem(
-            worker_hosts=[f"{host}:{target.port}" for host in target.hosts],
             options={"alluxio.worker.page.store.page.size": str(target.page_size)},
+            **({"etcd_hosts": target.etcd} if target.etcd else {"worker_hosts": hosts}),
         )
 
     def filesystem(self) -> pafs.FileSystem:

@@ -10,8 +10,8 @@ from .base import PageClient
 class Client(PageClient):
     """Keeps nothing."""
 
-    def fetch_page(self, host: str, url: str) -> bytes:
+    def fetch_page(self, host: str, port: int, url: str) -> bytes:
         """Ask on a connection of its own."""
-        response = requests.get(f"http://{host}:{self.target.port}{url}", timeout=30)
+        response = requests.get(f"http://{host}:{port}{url}", timeout=30)
         response.raise_for_status()
         return response.content

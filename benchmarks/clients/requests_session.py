@@ -16,8 +16,8 @@ class Client(PageClient):
         self._session = requests.Session()
         self._session.mount("http://", HTTPAdapter(pool_connections=64, pool_maxsize=64))
 
-    def fetch_page(self, host: str, url: str) -> bytes:
+    def fetch_page(self, host: str, port: int, url: str) -> bytes:
         """Ask through the session."""
-        response = self._session.get(f"http://{host}:{self.target.port}{url}")
+        response = self._session.get(f"http://{host}:{port}{url}")
         response.raise_for_status()
         return response.content
