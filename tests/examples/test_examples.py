@@ -1,0 +1,31 @@
+"""Every example runs, and says what it promises; so does the demonstration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAYS = {
+    "hello_world": ["hello, world", "12 bytes came from the cache"],
+    "parquet_table": ["100000 rows", "0 from the under store"],
+    "dataset_scan": ["19332 rows"],
+    "demo": ["600,572 rows", "equal to a plain local read: yes", "equal to a plain local scan: yes", "done"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_an_example(name, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ALLUXIO_ARROW_")}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    for words in SAYS[name]:
+        assert words in done.stdout
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
