@@ -92,9 +92,9 @@ def coalesce(ranges: Iterable[tuple[int, int]], *, hole_size_limit: int, range_s
 class ColdRun:
     """Decides how eagerly to ask for further pages of a file, from what the requests so far gave.
 
-    A page that is not cached costs its connection (the worker closes it). So a file of which nothing was cached yet is asked with
-    growing pauses, and one that was never asked begins with few requests in flight. Once a page was served, every page is asked
-    for: the file is cached at least in part. Not thread-safe by design: one reader owns it, and a lost update costs one request.
+    A page that is not cached costs its connection (the worker closes it). So a file of which nothing was cached yet is asked
+    with growing pauses, and one that was never asked begins with few requests in flight. Once a page was served, every page
+    is asked for: the file is cached at least in part. Not thread-safe by design: one reader owns it.
     """
 
     __slots__ = ("_hits", "_misses", "_to_skip")

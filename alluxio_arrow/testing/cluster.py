@@ -332,7 +332,7 @@ class MiniCluster:
         raise TimeoutError(f"loading {path} took longer than {timeout_s:g} s")
 
     def filesystem(self, *, ufs: bool = True, **settings: Any) -> PyFileSystem:
-        """`alluxio_arrow.filesystem` for this cluster, with its under store unless `ufs` is false or `settings` name another."""
+        """`alluxio_arrow.filesystem` for this cluster, with its under store unless `ufs` is false or another is given."""
         from alluxio_arrow.handler import filesystem
 
         return filesystem(**self.settings(ufs=ufs, **settings))
