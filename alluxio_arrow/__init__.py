@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from alluxio_arrow.errors import WorkerUnavailableError as WorkerUnavailableError
     from alluxio_arrow.handler import AlluxioHandler as AlluxioHandler
     from alluxio_arrow.handler import filesystem as filesystem
+    from alluxio_arrow.loads import AlluxioClient as AlluxioClient
+    from alluxio_arrow.loads import LoadProgress as LoadProgress
+    from alluxio_arrow.loads import LoadState as LoadState
 
 __version__ = "0.1.0"
 
@@ -31,10 +34,13 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 #: Where each public name lives.
 _HOMES = {
+    "AlluxioClient": "loads",
     "AlluxioError": "errors",
     "AlluxioHandler": "handler",
     "ConfigError": "errors",
     "LoadError": "errors",
+    "LoadProgress": "loads",
+    "LoadState": "loads",
     "MembershipError": "errors",
     "NotCachedError": "errors",
     "ProtocolError": "errors",

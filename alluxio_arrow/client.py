@@ -147,8 +147,6 @@ class Client:
             if settings.fallback and (settings.fs is not None or settings.target_protocol is not None)
             else None
         )
-        #: Called with a file of which a page was not cached.
-        self.on_miss: Callable[[str], None] | None = None
         self._clock = clock
         self._seen: Snapshot | None = None
         self._hints: dict[str, set[str]] = {}
@@ -312,7 +310,14 @@ class Client:
             return None
         return statuses
 
-    def _ask_workers(self, path: str, target: str, *, confirm_close: bool) -> tuple[str, bytes] | None:
+    def ask_load(self, path: str, target: str) -> bytes | None:
+        """The reply to a ``load`` request about the canonical `path`; None if the worker closed the connection."""
+        reply = self._ask_workers(path, target, confirm_close=True, counter="control_requests")
+        return reply[1] if reply is not None else None
+
+    def _ask_workers(
+        self, path: str, target: str, *, confirm_close: bool, counter: str = "metadata_requests"
+    ) -> tuple[str, bytes] | None:
         """The first answer of a worker to a metadata request, with the worker's name; None if it closed the connection."""
         if not fits_request_line(target):
             raise ProtocolError("the path is too long for a worker's request line", path)
@@ -322,7 +327,7 @@ class Client:
         error: OSError = WorkerUnavailableError("the ring has no worker", path)
         for worker in sorted(workers, key=self.transport.is_down):
             try:
-                self.counters.add(metadata_requests=1)
+                self.counters.add(**{counter: 1})
                 reply = self.transport.get(worker, target)
                 if reply is None and confirm_close and not self._is_alive(worker):
                     # A worker that dies closes connections, too.
@@ -537,8 +542,6 @@ class Client:
             cold=file.cold,
         )
         self.account(fetched, address)
-        if fetched.misses and self.on_miss is not None:
-            self.on_miss(file.path)
         return fetched
 
     def account(self, fetched: Fetched, address: WorkerAddress) -> None:

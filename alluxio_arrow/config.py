@@ -80,7 +80,6 @@ class Settings:
     metadata_ttl_s: float = 60.0
     metadata_cache_size: int = 100_000
     trust_listings: bool = False
-    on_miss: str = "read"
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
     def to_arguments(self) -> dict[str, Any]:
@@ -156,15 +155,6 @@ def _flag(value: Any) -> bool:
 def _size(value: Any) -> int:
     size = parse_size(value) if isinstance(value, str) else value
     return cast("int", _number(int, 1, 1 << 31)(size))
-
-
-def _one_of(*allowed: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}, not {value!r}")
-        return str(value)
-
-    return parse
 
 
 def _mapping(value: Any) -> SecretOptions:
@@ -268,7 +258,6 @@ OPTIONS: tuple[Option, ...] = (
         _flag,
         "believe workers' listings without comparing them with the under store's (default false): faster, maybe days old",
     ),
-    Option("on_miss", _one_of("read", "load"), "what a page that is not cached leads to: `read` it from the under store"),
     Option("trace", _callable, "called as `trace(event, info)` around each wire step", in_environment=False),
 )
 

@@ -48,8 +48,6 @@ class Stats:
         Requests made to verify a worker's page size.
     prefetched_pages, prefetch_unused
         Pages requested before anyone asked for them, and those of them given up unread.
-    loads_submitted
-        Load jobs submitted because of a miss (``on_miss="load"``).
     ring_revision
         Revision of the present ring; 0 before the first look-up, and for a static list.
     workers
@@ -76,7 +74,6 @@ class Stats:
     page_size_probes: int = 0
     prefetched_pages: int = 0
     prefetch_unused: int = 0
-    loads_submitted: int = 0
     ring_revision: int = 0
     workers: int = 0
     connections_open: int = 0

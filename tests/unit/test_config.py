@@ -72,7 +72,6 @@ def test_hosts_in_all_their_forms():
         ),
         ({"etcd_hosts": "h", "options": "/does/not/exist"}, "cannot be read"),
         ({"etcd_hosts": "h", "options": 7}, "options must be"),
-        ({"etcd_hosts": "h", "on_miss": "panic"}, "read, load"),
     ],
 )
 def test_refusals_name_the_culprit(arguments, message):
