@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from alluxio_arrow.testing import MiniCluster
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
@@ -29,3 +33,27 @@ def test_an_example(name, tmp_path):
         assert words in done.stdout
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_read_a_cluster_of_ones_own(tmp_path):
+    table = tmp_path / "sales" / "day=1" / "part.parquet"
+    table.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"amount": [17, 23]}), table)
+    with MiniCluster(tmp_path, workers=1) as cluster:
+        cluster.load(str(table))
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("ALLUXIO_ARROW_")},
+            "ALLUXIO_ARROW_ETCD_HOSTS": cluster.etcd_hosts,
+            "ALLUXIO_ARROW_TARGET_PROTOCOL": "file",
+        }
+        asked = {
+            "hello_world": (table, "PAR1"),
+            "parquet_table": (table, "amount: int64"),
+            "dataset_scan": (table.parents[1], "[17,23]"),
+        }
+        for name, (path, words) in asked.items():
+            command = [sys.executable, EXAMPLES / f"{name}.py", path]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+            assert done.returncode == 0, done.stderr
+            assert words in done.stdout
+        assert cluster.stats()["pages"] > 0
