@@ -98,7 +98,7 @@ def _files(directory: Path) -> Iterator[Path]:
 def default_directory(scale: float) -> Path:
     """Return where data of this scale is kept: memory when there is room, else the temporary directory."""
     wanted = int(scale * 3e9)
-    memory = Path("/dev/shm")  # noqa: S108  (a fixed place is what lets runs share the data)
+    memory = Path("/dev/shm")
     room = shutil.disk_usage(memory).free if memory.is_dir() else 0
     base = memory if room > 2 * wanted else Path(tempfile.gettempdir())
     return base / f"alluxio-arrow-benchmarks-{os.getuid()}-{scale:g}"

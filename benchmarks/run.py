@@ -310,7 +310,7 @@ def describe(arguments: argparse.Namespace, scale: float) -> dict[str, Any]:
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "alluxio_arrow", "benchmarks")),
         "compared": arguments.compare,
         "target": "embedded cluster" if arguments.cluster else "page server",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "scale": scale,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",

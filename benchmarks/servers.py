@@ -95,9 +95,7 @@ class PageServer:
         self._control = http.client.HTTPConnection(HOSTS[0], self.target.port)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._control.close()
         self._process.kill()
         self._process.wait()
@@ -108,13 +106,13 @@ class PageServer:
         self._control.request("GET", target)
         return json.loads(self._control.getresponse().read())  # type: ignore[no-any-return]
 
-    def set_delay(self, delay_us: int) -> None:  # noqa: D102
+    def set_delay(self, delay_us: int) -> None:
         self._ask(f"/bench/delay?us={delay_us}")
 
-    def take_counts(self) -> dict[str, Any]:  # noqa: D102
+    def take_counts(self) -> dict[str, Any]:
         return self._ask("/bench/stats?reset=1")
 
-    def cpu_s(self) -> float:  # noqa: D102
+    def cpu_s(self) -> float:
         return _cpu_s(self._process.pid)
 
 
@@ -132,7 +130,7 @@ class EmbeddedCluster:
     """
 
     def __init__(self, catalog: Catalog, *, page_size: int = 1 << 20) -> None:
-        from alluxio_arrow.testing import MiniCluster  # noqa: PLC0415  (the page server needs no package)
+        from alluxio_arrow.testing import MiniCluster
 
         self._catalog = catalog
         self._page_size = page_size
@@ -162,16 +160,14 @@ class EmbeddedCluster:
         )
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._cluster.__exit__(kind, error, trace)
 
-    def set_delay(self, delay_us: int) -> None:  # noqa: D102
+    def set_delay(self, delay_us: int) -> None:
         if delay_us:
             raise ValueError("cases with a delay need the page server")
 
-    def take_counts(self) -> dict[str, Any]:  # noqa: D102
+    def take_counts(self) -> dict[str, Any]:
         now = self._cluster.stats()
         counts = {name: value - self._before.get(name, 0) for name, value in now.items()}
         self._before = now
@@ -184,5 +180,5 @@ class EmbeddedCluster:
             "most_page_requests_of_a_file": None,
         }
 
-    def cpu_s(self) -> float:  # noqa: D102
+    def cpu_s(self) -> float:
         return sum(_cpu_s(worker.pid) for worker in self._cluster.workers if worker.pid)

@@ -91,7 +91,7 @@ def read_sequential(client: BaseClient, *, name: str, total: int, read_bytes: in
 
 def read_random(client: BaseClient, *, name: str, size: int, read_bytes: int, count: int) -> Measure:
     """Read *count* blocks at random places that are multiples of *read_bytes*, the same ones for every client."""
-    places = random.Random(11)  # noqa: S311
+    places = random.Random(11)
     offsets = [places.randrange(size // read_bytes) * read_bytes for _ in range(count)]
     measure, reader = Measure(), client.open(name)
     with _timed(measure):
@@ -112,7 +112,7 @@ def read_threads(client: BaseClient, *, name: str, total: int, read_bytes: int, 
         try:
             for offset in range(index * share, (index + 1) * share, read_bytes):
                 counts[index] += len(memoryview(readers[index].read_at(offset, read_bytes)))
-        except Exception as error:  # noqa: BLE001  (reported by the process that started the thread)
+        except Exception as error:
             errors.append(error)
 
     workers = [threading.Thread(target=run, args=(index,)) for index in range(threads)]

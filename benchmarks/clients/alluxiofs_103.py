@@ -16,7 +16,7 @@ class Client(BaseClient):
     """Finds workers through ETCD, or by host names and one common port."""
 
     def __init__(self, target: Target) -> None:
-        from alluxiofs import AlluxioFileSystem  # noqa: PLC0415  (prints at import)
+        from alluxiofs import AlluxioFileSystem
 
         super().__init__(target)
         # With an under store, as its users have it: it lists directories there (only the under store can be listed
@@ -48,7 +48,7 @@ class Client(BaseClient):
 
     def ring(self, workers: int) -> Any:
         """Return a function that looks a path up in a ring of *workers* workers."""
-        from alluxiofs.client.worker_ring import ConsistentHashProvider  # noqa: PLC0415
+        from alluxiofs.client.worker_ring import ConsistentHashProvider
 
         hosts = ",".join(f"worker-{index}.example.com" for index in range(workers))
         provider = ConsistentHashProvider(worker_hosts=hosts, worker_http_port=28080, hash_node_per_worker=5)

@@ -7,6 +7,7 @@ the ranged GETs of the Alluxio path on port 29998 that the client is bound to, s
 from __future__ import annotations
 
 import logging
+
 import pyarrow.fs as pafs
 
 from .base import BaseClient, FsspecReader, Reader, Target
@@ -16,7 +17,7 @@ class Client(BaseClient):
     """Asks which node to use before every range, then opens a new connection for it."""
 
     def __init__(self, target: Target) -> None:
-        from alluxiofs import AlluxioFileSystem  # noqa: PLC0415  (makes ./logs at import of its logger)
+        from alluxiofs import AlluxioFileSystem
 
         super().__init__(target)
         hosts = ",".join(f"{host}:{target.port}" for host in target.hosts)

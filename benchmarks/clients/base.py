@@ -189,20 +189,20 @@ class PageFile(io.RawIOBase):
         self._size = size
         self._position = 0
 
-    def readable(self) -> bool:  # noqa: D102
+    def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:  # noqa: D102
+    def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:  # noqa: D102
+    def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = 0) -> int:  # noqa: D102
+    def seek(self, offset: int, whence: int = 0) -> int:
         self._position = offset + (0, self._position, self._size)[whence]
         return self._position
 
-    def read(self, size: int = -1) -> Any:  # noqa: D102
+    def read(self, size: int = -1) -> Any:
         length = self._size - self._position
         length = length if size < 0 else min(size, length)
         if length <= 0:

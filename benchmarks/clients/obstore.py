@@ -13,8 +13,8 @@ class Client(BaseClient):
     """Reads ranges with ``get_range``; under pyarrow through obstore's fsspec class and ``FSSpecHandler``."""
 
     def __init__(self, target: Target) -> None:
-        from obstore.fsspec import FsspecStore  # noqa: PLC0415  (this module has its name)
-        from obstore.store import S3Store  # noqa: PLC0415
+        from obstore.fsspec import FsspecStore
+        from obstore.store import S3Store
 
         super().__init__(target)
         options: dict[str, Any] = {

@@ -14,7 +14,7 @@ class Client(FilesystemClient):
     """Without an under store, so that every byte must come from the workers."""
 
     def __init__(self, target: Target) -> None:
-        import alluxio_arrow  # noqa: PLC0415  (only ring() is needed for the ring's case)
+        import alluxio_arrow
 
         super().__init__(target)
         hosts = [f"{host}:{target.port}" for host in target.hosts]
@@ -29,7 +29,7 @@ class Client(FilesystemClient):
 
     def ring(self, workers: int) -> Callable[[str], Any]:
         """Return a function that looks a path up in a ring of *workers* workers."""
-        from alluxio_arrow.ring import HashRing, WorkerIdentity  # noqa: PLC0415
+        from alluxio_arrow.ring import HashRing, WorkerIdentity
 
         ring = HashRing([WorkerIdentity.from_host(f"worker-{index}.example.com") for index in range(workers)])
         return lambda path: ring.candidates(path, 1)

@@ -11,7 +11,7 @@ class Client(BaseClient):
     """Reads ranges with ``cat_file``, the cheapest call that s3fs has for them."""
 
     def __init__(self, target: Target) -> None:
-        import s3fs  # noqa: PLC0415  (this module has its name)
+        import s3fs
 
         super().__init__(target)
         self._s3 = s3fs.S3FileSystem(anon=True, endpoint_url=target.s3_endpoint, use_listings_cache=False)
