@@ -33,6 +33,8 @@ def _answer(client: BaseClient, command: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Serve one client until standard input ends."""
+    # An editable install would lend its modules to another checkout of the package that lacks them.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "__editable__" not in getattr(finder, "__module__", "")]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     setup = json.loads(sys.argv[1])
