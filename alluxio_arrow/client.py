@@ -116,8 +116,8 @@ class Client:
         The validated configuration.
     inherited
         The parent process's client after a fork, or another source of plain data: its ring and its changed paths are taken.
-    changed
-        Paths that another process changed, e.g. the one this was pickled in.
+    changed, workers
+        Paths that another process changed, and the workers it knew: those of the process in which a filesystem was pickled.
     membership, transport, clock
         Replaced in tests.
     """
@@ -128,6 +128,7 @@ class Client:
         *,
         inherited: Client | None = None,
         changed: Iterable[str] = (),
+        workers: Snapshot | None = None,
         membership: Membership | None = None,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -139,7 +140,7 @@ class Client:
         self.metadata = MetadataCache(ttl_s=settings.metadata_ttl_s, maxsize=settings.metadata_cache_size, clock=clock)
         self.transport = transport or Transport(settings, self.counters, clock=clock)
         self.membership: Membership = membership or make_membership(
-            settings, initial=inherited.membership.known if inherited is not None else None
+            settings, initial=inherited.membership.known if inherited is not None else workers
         )
         self.page_sizes = PageSizes(settings.page_size)
         self.ufs = (

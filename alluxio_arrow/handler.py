@@ -18,6 +18,7 @@ from alluxio_arrow.config import Settings, make_settings
 from alluxio_arrow.process import PerProcess
 from alluxio_arrow.protocol import FileStatus
 from alluxio_arrow.reader import AlluxioFile, ArrowFile
+from alluxio_arrow.ring import Snapshot
 from alluxio_arrow.stats import Stats
 
 __all__ = ["AlluxioHandler", "filesystem"]
@@ -37,13 +38,13 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._start((), None)
+        self._start()
 
-    def _start(self, changed: tuple[str, ...], client: Client | None) -> None:
+    def _start(self, changed: tuple[str, ...] = (), workers: Snapshot | None = None, client: Client | None = None) -> None:
         settings = self.settings
 
         def make_client(inherited: Client | None) -> Client:
-            return client or Client(settings, inherited=inherited, changed=changed)
+            return client or Client(settings, inherited=inherited, changed=changed, workers=workers)
 
         #: This process's client, for those who build on the handler.
         self.clients: PerProcess[Client] = PerProcess(make_client)
@@ -52,7 +53,7 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
     def over(cls, client: Client) -> AlluxioHandler:
         """A handler over an existing client, e.g. one with a membership or transport of one's own."""
         handler = cls(client.settings)
-        handler._start((), client)
+        handler._start(client=client)
         return handler
 
     @property
@@ -80,10 +81,13 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
     def __repr__(self) -> str:
         return f"AlluxioHandler({self.settings!r})"
 
-    def __reduce__(self) -> tuple[Callable[..., AlluxioHandler], tuple[Settings, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[Callable[..., AlluxioHandler], tuple[Settings, tuple[str, ...], Snapshot | None]]:
         client = self.clients.peek()
-        # The changed paths travel along: another process, too, must read true what this one wrote.
-        return _rebuild, (self.settings, tuple(client.changed) if client is not None else ())
+        if client is None:
+            return _rebuild, (self.settings, (), None)
+        # The changed paths travel along: another process, too, must read true what this one wrote. So do the workers: it need
+        # not wait for ETCD.
+        return _rebuild, (self.settings, tuple(client.changed), client.membership.known)
 
     # -- names and metadata ------------------------------------------------------------------------------------------------
 
@@ -260,9 +264,9 @@ def _as_dict(metadata: Any) -> dict[str, str] | None:
     return {str(key): str(value) for key, value in dict(metadata).items()} if metadata else None
 
 
-def _rebuild(settings: Settings, changed: tuple[str, ...]) -> AlluxioHandler:
+def _rebuild(settings: Settings, changed: tuple[str, ...], workers: Snapshot | None) -> AlluxioHandler:
     handler = AlluxioHandler(settings)
-    handler._start(changed, None)
+    handler._start(changed, workers)
     return handler
 
 

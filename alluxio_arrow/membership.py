@@ -33,6 +33,15 @@ _MAX_BACKOFF_S = 5.0
 #: A generator of our own: an application that seeded the common one must not find it moved.
 _random = random.Random()
 
+
+class _GrpcUser:
+    """Which process first opened a gRPC channel; a forked child inherits the answer."""
+
+    pid: int | None = None
+
+
+_grpc_user = _GrpcUser()
+
 #: Pings on an idle connection, so that a vanished ETCD host is noticed between changes. ETCD refuses more than one in 5 s.
 _GRPC_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
 
@@ -162,7 +171,7 @@ class EtcdMembership:
 
     def snapshot(self) -> Snapshot:
         """The latest snapshot; only the first call ever waits, at most the time-out for each endpoint."""
-        if self._watcher is None:
+        if self._watcher is None and not (self._registry.known is not None and _is_forked_from_grpc()):
             with self._lock:
                 if self._watcher is None:
                     if self._registry.known is None:
@@ -351,7 +360,17 @@ class _Watcher:
                     client.close()
 
 
+def _is_forked_from_grpc() -> bool:
+    """Whether this process was forked from one that used gRPC: using it here, too, may hang or abort the process.
+
+    Such a child goes on with the workers it inherited (or was sent with a pickled filesystem).
+    """
+    return _grpc_user.pid not in (None, os.getpid())
+
+
 def _open_client(settings: Settings, host: str, port: int) -> Any:
+    if _grpc_user.pid is None:
+        _grpc_user.pid = os.getpid()
     client = import_etcd3().client(
         host=f"[{host}]" if ":" in host else host,
         port=port,

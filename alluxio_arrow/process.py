@@ -22,8 +22,8 @@ class Closable(Protocol):
 
 T = TypeVar("T", bound=Closable)
 
-#: What to finish at exit, by the process that made it.
-_live: weakref.WeakSet[Closable] = weakref.WeakSet()
+#: What to finish at exit, with the process that made it.
+_live: weakref.WeakKeyDictionary[Closable, int] = weakref.WeakKeyDictionary()
 _exit_is_watched = threading.Event()
 
 
@@ -61,19 +61,19 @@ class PerProcess(Generic[T]):
 
 
 def _watch_exit(value: Closable) -> None:
-    _live.add(value)
+    _live[value] = os.getpid()
     if not _exit_is_watched.is_set():
         _exit_is_watched.set()
-        atexit.register(_finish_all, os.getpid())
+        atexit.register(_finish_all)
 
 
-def _finish_all(pid: int) -> None:
+def _finish_all() -> None:
     """Let reads in flight on Arrow's threads end, and keep new ones out.
 
     An Arrow thread that calls into Python while the interpreter is being torn down brings the process down with SIGABRT.
     """
-    if os.getpid() != pid:
-        return  # A forked child that runs its parent's exit handlers.
     gc.collect()
-    for value in list(_live):
-        value.finish()
+    for value, pid in list(_live.items()):
+        # What a forked child inherited is its parent's to finish.
+        if pid == os.getpid():
+            value.finish()

@@ -101,6 +101,10 @@ class _Connection:
         #: Clock reading when it was last given back; None while it has never been used.
         self.idle_since: float | None = None
 
+    def __del__(self) -> None:
+        # A client that nobody holds any more closes its idle connections without a word.
+        self.sock.close()
+
     def is_quiet(self) -> bool:
         """Whether the idle connection is open and holds no unread byte; anything else must not be used again."""
         try:

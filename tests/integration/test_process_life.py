@@ -32,10 +32,9 @@ def rows_with(arguments):
 if __name__ == "__main__":
     fs = alluxio_arrow.filesystem(sys.argv[1], target_protocol="file")
     path = sys.argv[2] + "/0.parquet"
+    assert fs.get_file_info(path).is_file  # the parent has used ETCD and workers before its children begin
     with multiprocessing.get_context(sys.argv[3]).Pool(2) as pool:
         print(sum(pool.map(rows_with, [(fs, path)] * 4)))
-        if sys.argv[3] == "fork":
-            pass
 """
 
 

@@ -463,6 +463,7 @@ def test_a_forked_child_reads_on_its_own(own, hot):
             os.write(writing, b"right" if right else b"wrong")
         finally:
             os._exit(0)
+    os.close(writing)
     assert os.read(reading, 10) == b"right"
     os.waitpid(child, 0)
     assert file.read() == content[1000:]
@@ -484,3 +485,68 @@ def test_every_wire_step_can_be_watched(own, hot):
     owner.evict(own.canonical(str(path)))
     read(fs, path)
     assert "ufs.read.complete" in [event for event, _ in events]
+
+
+def test_streams_read_ahead_and_random_access_does_not(own, hot):
+    path, _ = hot
+    fs = own.filesystem()
+    read(fs, path)  # opens connections: reading ahead never waits for one
+    before = fs.handler.stats()
+    with fs.open_input_stream(str(path)) as stream:
+        while stream.read(100_000):
+            pass
+    stats = fs.handler.stats() - before
+    assert (stats.page_requests, stats.pages_cache) == (6, 6)
+    assert stats.prefetched_pages >= 4
+    assert stats.prefetch_unused == 0
+    with fs.open_input_file(str(path)) as file:
+        for offset in (3_000_000, 10, 2_000_000, 4_000_000):
+            file.read_at(1000, offset)
+    assert (fs.handler.stats() - before).prefetched_pages == stats.prefetched_pages
+
+
+def test_a_stream_given_up_gives_up_its_connections(own, hot):
+    path, _ = hot
+    fs = own.filesystem()
+    read(fs, path)
+    stream = fs.open_input_stream(str(path))
+    for _ in range(25):
+        stream.read(100_000)
+    requested = fs.handler.stats()
+    del stream
+    stats = fs.handler.stats() - requested
+    assert stats.prefetch_unused > 0
+    assert fs.handler.stats().connections_open < requested.connections_open
+    assert read(fs, path) == path.read_bytes()
+
+
+def test_replicas_are_asked_in_their_order(own):
+    """With the owner dead, the next candidate serves what it holds."""
+    path = write(own.root / "replicated.bin", 2 * PAGE)
+    own.load(str(path))
+    canonical = own.canonical(str(path))
+    fs = own.filesystem(replicas=2, ufs=False)
+    first, second = (str(address) for address in fs.handler.client.candidates(canonical))
+    workers = {worker.address: worker for worker in own.workers}
+    workers[second].order("cache", path=canonical)
+    assert own.owner(str(path)).address == first
+    workers[first].kill()
+    try:
+        assert read(fs, path) == path.read_bytes()
+        assert fs.handler.stats().failovers >= 1
+    finally:
+        workers[first].restart()
+
+
+def test_the_least_recently_used_pages_leave_a_full_store(tmp_path):
+    first, second = write(tmp_path / "1.bin", 3 * PAGE), write(tmp_path / "2.bin", 3 * PAGE, seed=2)
+    with MiniCluster(tmp_path, workers=1, page_store_capacity=4 * PAGE, latency_s=0.01) as cluster:
+        cluster.load(str(first))
+        cluster.load(str(second))
+        worker = cluster.workers[0]
+        assert worker.cached_pages(cluster.canonical(str(first))) == [2]
+        assert worker.cached_pages(cluster.canonical(str(second))) == [0, 1, 2]
+        fs = cluster.filesystem()
+        assert read(fs, first) == first.read_bytes()
+        assert read(fs, second) == second.read_bytes()
+        assert fs.handler.stats().bytes_cache >= 3 * PAGE
