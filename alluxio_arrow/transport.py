@@ -16,6 +16,7 @@ import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -101,10 +102,6 @@ class _Connection:
         #: Clock reading when it was last given back; None while it has never been used.
         self.idle_since: float | None = None
 
-    def __del__(self) -> None:
-        # A client that nobody holds any more closes its idle connections without a word.
-        self.sock.close()
-
     def is_quiet(self) -> bool:
         """Whether the idle connection is open and holds no unread byte; anything else must not be used again."""
         try:
@@ -119,10 +116,15 @@ class _Connection:
 class _Pool:
     """Connections to one worker: at most `limit` at a time, idle ones last in, first out."""
 
-    def __init__(self, address: WorkerAddress, transport: Transport) -> None:
+    # No reference to the transport: a transport that nobody holds any more must not be kept alive by its own pools.
+    def __init__(
+        self, address: WorkerAddress, settings: NetworkSettings, counters: Counters, clock: Callable[[], float]
+    ) -> None:
         self.address = address
-        self._transport = transport
-        self._limit = transport.settings.concurrency
+        self.settings = settings
+        self.counters = counters
+        self.clock = clock
+        self._limit = settings.concurrency
         self._idle: list[_Connection] = []
         self._changed = threading.Condition()
         self._waiting = 0
@@ -141,10 +143,10 @@ class _Pool:
                 self._waiting += 1
                 try:
                     # Looked at again under the lock: one given back before we counted as waiting wakes nobody.
-                    if not self._idle and not self._changed.wait(self._transport.settings.read_timeout_s):
+                    if not self._idle and not self._changed.wait(self.settings.read_timeout_s):
                         raise WorkerTimeoutError(
                             f"all {self._limit} connections to worker {self.address} stayed busy for "
-                            f"{self._transport.settings.read_timeout_s:g} s"
+                            f"{self.settings.read_timeout_s:g} s"
                         )
                 finally:
                     self._waiting -= 1
@@ -180,12 +182,12 @@ class _Pool:
     def reopen(self, connection: _Connection) -> None:
         """Replace the socket of a connection that was closed while idle; it keeps its place among the open ones."""
         connection.sock.close()
-        connection.sock = self._transport.connect(self.address)
+        connection.sock = _connect(self.address, self.settings, self.counters)
         connection.idle_since = None
 
     def _connect(self) -> _Connection:
         try:
-            return _Connection(self._transport.connect(self.address))
+            return _Connection(_connect(self.address, self.settings, self.counters))
         except BaseException:
             self._closed_one()
             raise
@@ -195,7 +197,7 @@ class _Pool:
         if len(self._idle) >= _MAX_IDLE:
             self.discard(connection)
             return
-        connection.idle_since = self._transport.clock()
+        connection.idle_since = self.clock()
         self._idle.append(connection)
         if self._waiting:
             with self._changed:
@@ -276,7 +278,7 @@ class InFlight:
         if connection is None:
             raise RuntimeError("the answer to this request was received or given up before")
         self._end_speculation()
-        return _Exchange(self._transport, self._pool, connection, self._request)
+        return _Exchange(self._pool, connection, self._request)
 
     def _end_speculation(self) -> None:
         if self._is_speculative:
@@ -298,10 +300,9 @@ class InFlight:
 class _Exchange:
     """Receiving one answer. As a context manager it gives the connection back, or closes it when anything is amiss."""
 
-    __slots__ = ("_connection", "_is_clean", "_pool", "_request", "_scratch", "_transport")
+    __slots__ = ("_connection", "_is_clean", "_pool", "_request", "_scratch")
 
-    def __init__(self, transport: Transport, pool: _Pool, connection: _Connection, request: bytes) -> None:
-        self._transport = transport
+    def __init__(self, pool: _Pool, connection: _Connection, request: bytes) -> None:
         self._pool = pool
         self._connection = connection
         self._request = request
@@ -367,9 +368,9 @@ class _Exchange:
         """First bytes of the answer; empty when the worker closed the connection, and that was its answer."""
         used_since = self._connection.idle_since
         count = self._receive_or_closed()
-        if count == 0 and used_since is not None and self._transport.clock() - used_since > _TRUSTED_IDLE_S:
+        if count == 0 and used_since is not None and self._pool.clock() - used_since > _TRUSTED_IDLE_S:
             # It may have been closed while it lay idle, before the worker saw this request. Ask once more on a new one.
-            self._transport.counters.add(retries=1)
+            self._pool.counters.add(retries=1)
             self._pool.reopen(self._connection)
             try:
                 self._connection.sock.sendall(self._request)
@@ -399,7 +400,7 @@ class _Exchange:
             return self._connection.sock.recv_into(view, 0, flags)
         except BlockingIOError as error:  # SO_RCVTIMEO ran out
             raise WorkerTimeoutError(
-                f"worker {self._pool.address} sent nothing for {self._transport.settings.read_timeout_s:g} s"
+                f"worker {self._pool.address} sent nothing for {self._pool.settings.read_timeout_s:g} s"
             ) from error
         except OSError as error:
             raise ShortReadError(f"connection to worker {self._pool.address} broke: {error}") from error
@@ -426,6 +427,7 @@ class Transport:
         self._pools: dict[WorkerAddress, _Pool] = {}
         self._control_pools: dict[WorkerAddress, _Pool] = {}
         self._down_until: dict[WorkerAddress, float] = {}
+        weakref.finalize(self, _close_pools, self.pid, self._pools, self._control_pools).atexit = False
         self._slow = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s),
             retries=urllib3.Retry(0, redirect=3),
@@ -479,28 +481,6 @@ class Transport:
             raise _worker_error(address, error, self.settings) from error
         return Reply(response.status, response.data)
 
-    def connect(self, address: WorkerAddress) -> socket.socket:
-        """A new blocking socket to `address`, opened by urllib3, with the configured time-outs in the kernel."""
-        settings = self.settings
-        with traced(settings.trace, "connect", worker=str(address)):
-            connection = HTTPConnection(address.host, address.http_port, timeout=settings.connect_timeout_s)
-            try:
-                connection.connect()
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise _worker_error(address, error, settings) from error
-        sock: socket.socket = connection.sock
-        # Detached, or urllib3's connection would close the socket when it is collected.
-        connection.sock = None
-        # A time-out in Python makes the socket non-blocking, adds a poll per call and defeats MSG_WAITALL.
-        sock.settimeout(None)
-        seconds, microseconds = divmod(round(settings.read_timeout_s * 1_000_000), 1_000_000)
-        timeval = struct.pack("ll", seconds, microseconds)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.counters.add(connections_opened=1)
-        return sock
-
     def is_down(self, address: WorkerAddress) -> bool:
         """Whether the worker was found down so recently that asking it again would only cost time."""
         until = self._down_until.get(address)
@@ -526,14 +506,42 @@ class Transport:
     def _pool(self, pools: dict[WorkerAddress, _Pool], address: WorkerAddress) -> _Pool:
         pool = pools.get(address)
         # setdefault is atomic: of two pools made at once, both threads go on with the same one.
-        return pool if pool is not None else pools.setdefault(address, _Pool(address, self))
+        return pool if pool is not None else pools.setdefault(address, _Pool(address, self.settings, self.counters, self.clock))
 
     def close(self) -> None:
         """Close idle connections; those in use are closed by whoever uses them."""
-        for pools in (self._pools, self._control_pools):
+        _close_pools(self.pid, self._pools, self._control_pools)
+        self._slow.clear()
+
+
+def _close_pools(pid: int, *pools_by_address: dict[WorkerAddress, _Pool]) -> None:
+    # In a forked child the sockets are the parent's, and the pools' locks may be held by threads that are no more.
+    if os.getpid() == pid:
+        for pools in pools_by_address:
             for pool in list(pools.values()):
                 pool.close()
-        self._slow.clear()
+
+
+def _connect(address: WorkerAddress, settings: NetworkSettings, counters: Counters) -> socket.socket:
+    """A new blocking socket to `address`, opened by urllib3, with the configured time-outs in the kernel."""
+    with traced(settings.trace, "connect", worker=str(address)):
+        connection = HTTPConnection(address.host, address.http_port, timeout=settings.connect_timeout_s)
+        try:
+            connection.connect()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _worker_error(address, error, settings) from error
+    sock: socket.socket = connection.sock
+    # Detached, or urllib3's connection would close the socket when it is collected.
+    connection.sock = None
+    # A time-out in Python makes the socket non-blocking, adds a poll per call and defeats MSG_WAITALL.
+    sock.settimeout(None)
+    seconds, microseconds = divmod(round(settings.read_timeout_s * 1_000_000), 1_000_000)
+    timeval = struct.pack("ll", seconds, microseconds)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    counters.add(connections_opened=1)
+    return sock
 
 
 def _worker_error(
