@@ -48,10 +48,13 @@ def _install_message_modules() -> None:
     from google.protobuf import descriptor_pool
 
     pool = descriptor_pool.DescriptorPool()
-    for name in _MODULES:
-        full_name = f"etcd3.etcdrpc.{name}"
-        if full_name not in sys.modules:
-            sys.modules[full_name] = _build_module(full_name, _serialized_descriptor(name), pool)
+    # All or none: a module built alone would know other message classes than its siblings built later.
+    sys.modules.update(
+        {
+            full_name: _build_module(full_name, _serialized_descriptor(name), pool)
+            for name, full_name in ((name, f"etcd3.etcdrpc.{name}") for name in _MODULES)
+        }
+    )
 
 
 def _serialized_descriptor(name: str) -> bytes:

@@ -1,8 +1,9 @@
 """Who is on the ring: a static list, or what live workers have registered in ETCD, kept current by a watch.
 
 Readers take one immutable `Snapshot` by a plain attribute read; they never wait for ETCD once there is one. One daemon thread
-lists and watches: a full listing is the truth, watch events keep it current until the stream ends, whatever the reason
-(compaction, a lost connection, an expired token, the refresh interval); then it lists anew.
+lists and watches, and nothing else asks ETCD, so no answer can overtake another. A full listing is the truth, and watch events
+keep it current until the stream ends, whatever the reason (compaction, a lost connection, an expired token, the refresh
+interval, a wish for a fresh listing); then it lists anew.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import logging
 import os
 import random
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import Any, Protocol
 
@@ -42,8 +46,14 @@ class _GrpcUser:
 
 _grpc_user = _GrpcUser()
 
-#: Pings on an idle connection, so that a vanished ETCD host is noticed between changes. ETCD refuses more than one in 5 s.
-_GRPC_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+#: Pings on an idle connection, so that a vanished ETCD host is noticed between changes. ETCD refuses more than one in 5 s. gRPC
+#: would stop after two without data, and a quiet cluster has none; and it waits a minute for an answer unless told twice.
+_GRPC_OPTIONS = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
 
 
 class Membership(Protocol):
@@ -121,6 +131,13 @@ class StaticMembership:
 def decode_worker(value: bytes, *, default_port: int = 28080) -> tuple[WorkerIdentity, WorkerAddress]:
     """Identity and address out of the JSON that a worker registers. Order and unknown keys do not matter.
 
+    Parameters
+    ----------
+    value
+        UTF-8 JSON, as found under the worker's key.
+    default_port
+        HTTP port, 1 to 65535, of a worker that registers none, as those of some editions do.
+
     Raises
     ------
     ValueError
@@ -130,10 +147,14 @@ def decode_worker(value: bytes, *, default_port: int = 28080) -> tuple[WorkerIde
         entry = json.loads(value)
         identity = WorkerIdentity(entry["Identity"]["version"], bytes.fromhex(entry["Identity"]["identifier"]))
         address = entry["WorkerNetAddress"]
-        host, port = address["Host"], address.get("HttpServerPort", default_port)
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        host, port = address["Host"], address.get("HttpServerPort")
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not a worker's registration: {error!r}") from error
-    if not isinstance(host, str) or not host or not isinstance(port, int) or not 0 <= port <= 65535:
+    port = default_port if port is None else port
+    # Not isinstance: JSON's true, and 1.0 where the identity's version is meant, would pass and break the ring later.
+    if type(identity.version) is not int:
+        raise ValueError(f"identity version {identity.version!r} is no whole number")
+    if not isinstance(host, str) or not host or type(port) is not int or not 0 <= port <= 65535:
         raise ValueError(f"host {host!r} and port {port!r} are no address")
     if port == 0:
         raise ValueError("its HTTP server is disabled")
@@ -161,8 +182,8 @@ class EtcdMembership:
         connect: Callable[[str, int], Any] | None = None,
     ) -> None:
         self._registry = _Registry(settings, initial, connect or partial(_open_client, settings))
-        self._lock = threading.Lock()
-        self._watcher: _Watcher | None = None
+        # By process: a forked child inherits its parent's watcher without the thread, and perhaps with the lock taken.
+        self._watchers: dict[int, _Watcher] = {}
 
     @property
     def known(self) -> Snapshot | None:
@@ -171,31 +192,41 @@ class EtcdMembership:
 
     def snapshot(self) -> Snapshot:
         """The latest snapshot; only the first call ever waits, at most the time-out for each endpoint."""
-        if self._watcher is None and not (self._registry.known is not None and _is_forked_from_grpc()):
-            with self._lock:
-                if self._watcher is None:
-                    if self._registry.known is None:
-                        self._registry.list_once()
-                    self._watcher = _Watcher(self._registry)
-                    # The thread knows the registry only, so it ends when nobody holds this membership any more.
-                    weakref.finalize(self, self._watcher.stop).atexit = False
         known = self._registry.known
-        if known is None:  # pragma: no cover - the listing above gave one, or raised
-            raise MembershipError("no workers are known")
+        if known is None:
+            return self._watcher().list_now()
+        watcher = self._watchers.get(os.getpid())
+        if (watcher is None or not watcher.is_running) and not _is_forked_from_grpc():
+            self._watcher().start()
         return known
 
     def refresh(self) -> Snapshot:
-        """List now, in this thread."""
-        with self._lock:
-            self._registry.list_once()
-        return self.snapshot()
+        """List now, and wait for it.
+
+        Raises
+        ------
+        MembershipError
+            No endpoint gave the workers (what is known stays known), or this is a forked child, which goes on with the workers
+            that it inherited.
+        """
+        if self._registry.known is not None and _is_forked_from_grpc():
+            raise MembershipError("this forked child goes on with the workers inherited: its parent used gRPC, so it cannot")
+        return self._watcher().list_now()
 
     def close(self) -> None:
-        """Stop the watch, if there is one. Idempotent."""
-        with self._lock:
-            watcher, self._watcher = self._watcher, None
+        """Stop the watch, if there is one. Idempotent; using the membership again starts it again."""
+        watcher = self._watchers.get(os.getpid())
         if watcher is not None:
-            watcher.stop()
+            watcher.stop(timeout_s=1)
+
+    def _watcher(self) -> _Watcher:
+        made = _Watcher(self._registry)
+        watcher = self._watchers.setdefault(os.getpid(), made)
+        if watcher is made:
+            # The thread knows the registry only, so it ends when nobody holds this membership any more. Without waiting for it:
+            # the garbage collector may run anywhere, with any lock held.
+            weakref.finalize(self, watcher.stop).atexit = False
+        return watcher
 
 
 class _Registry:
@@ -206,16 +237,17 @@ class _Registry:
         self._prefix = f"/ServiceDiscovery/{settings.cluster_name}/"
         self._connect = connect
         self._entries: dict[bytes, tuple[WorkerIdentity, WorkerAddress]] = {}
-        self._complained: set[tuple[bytes, int]] = set()
+        self._complained: dict[bytes, int] = {}
         self.known = initial
 
-    def list_once(self) -> None:
-        """List at any endpoint, and leave it at that."""
-        client, _ = self.list_anywhere()
-        client.close()
+    @property
+    def patience_s(self) -> float:
+        """Seconds that a listing takes at most: one under way and one more, of every endpoint, each logging in first."""
+        return 4 * self._settings.etcd_timeout_s * len(self._settings.etcd_endpoints) + 1
 
     def list_anywhere(self) -> tuple[Any, int]:
         """List at the first endpoint that answers; gives its client and the revision."""
+        import_etcd3()  # Not installed: no endpoint's fault.
         # The endpoints in another order each time, so that many clients do not all lean on the first.
         endpoints = _random.sample(self._settings.etcd_endpoints, len(self._settings.etcd_endpoints))
         failures = []
@@ -230,19 +262,23 @@ class _Registry:
                     client.close()
                 cause = error
                 failures.append(f"{host}:{port} ({_reason(error)})")
+        user = f" as user {self._settings.etcd_username!r}" if self._settings.etcd_username is not None else ""
         raise MembershipError(
-            f"no ETCD endpoint gave the workers of cluster {self._settings.cluster_name!r}: tried {', '.join(failures)}"
+            f"no ETCD endpoint gave the workers of cluster {self._settings.cluster_name!r}{user}: tried {', '.join(failures)}"
         ) from cause
 
     def _list(self, client: Any) -> int:
         response = client.get_prefix_response(self._prefix)
         entries = {}
+        keys = {item.key for item in response.kvs}
+        self._complained = {key: revision for key, revision in self._complained.items() if key in keys}
         for item in response.kvs:
             entry = self._decode(item.key, item.value, item.mod_revision)
             if entry is not None:
                 entries[item.key] = entry
         if not entries and self.known is None:
-            raise MembershipError(f"no worker is registered under {self._prefix} (of {len(response.kvs)} entries there)")
+            why = f"its {len(keys)} entries are unusable" if keys else "check the cluster's name, and that workers use ETCD"
+            raise MembershipError(f"no worker is registered under {self._prefix}: {why}")
         self._entries = entries
         self._publish(response.header.revision)
         return int(response.header.revision)
@@ -251,13 +287,19 @@ class _Registry:
         try:
             return decode_worker(value, default_port=self._settings.worker_http_port)
         except ValueError as error:
-            if (key, revision) not in self._complained:
-                self._complained.add((key, revision))
+            if self._complained.get(key) != revision:
+                self._complained[key] = revision
                 logger.warning("skipped the registration %s: %s", key.decode("utf-8", "replace"), error)
             return None
 
     def watch(self, client: Any, revision: int, started: Callable[[Any], None]) -> None:
-        """Apply changes after `revision` until the stream ends, one way or another. Hands the stream to `started`."""
+        """Apply changes after `revision` until the stream breaks off. Hands the stream to `started`.
+
+        Raises
+        ------
+        Exception
+            Whatever ended the stream; it never ends well.
+        """
         etcd3 = import_etcd3()
         request = etcd3.etcdrpc.WatchRequest(
             create_request=etcd3.etcdrpc.WatchCreateRequest(
@@ -275,11 +317,13 @@ class _Registry:
         try:
             for response in stream:
                 if response.canceled or response.compact_revision:
-                    return
+                    compacted = f"history up to revision {response.compact_revision} is compacted"
+                    raise MembershipError(f"ETCD cancelled it: {response.cancel_reason or compacted}")
                 for event in response.events:
                     self._apply(event)
                 if response.events:
                     self._publish(response.header.revision)
+            raise MembershipError("ETCD ended it")
         finally:
             ended.set()
             stream.cancel()
@@ -295,7 +339,10 @@ class _Registry:
             self._entries[event.kv.key] = entry
 
     def _publish(self, revision: int) -> None:
-        """Make a snapshot of the entries, unless it would be empty or the same."""
+        """Make a snapshot of the entries, unless it would be empty or the same.
+
+        Revisions grow, except that of an ETCD restored from a backup: a listing is the truth, so it is believed then, too.
+        """
         workers = dict(self._entries[key] for key in sorted(self._entries))
         known = self.known
         if known is not None:
@@ -314,46 +361,122 @@ class _Registry:
 
 
 class _Watcher:
-    """The thread that keeps a registry current until it is stopped."""
+    """The thread of one process that keeps a registry current. It starts when wanted, and may be stopped and started again."""
 
     def __init__(self, registry: _Registry) -> None:
         self._registry = registry
-        self._stopped = threading.Event()
-        self._stream: Any = None
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="alluxio-arrow-etcd", daemon=True)
-        self._thread.start()
+        #: Guards who waits, and the beginning and end of the thread.
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_wanted = False
+        self._waiting: list[Future[None]] = []
+        self._stream: Any = None
+        #: Set when the thread should look up: it is not wanted any more, or somebody waits for a listing.
+        self._wake = threading.Event()
 
-    def stop(self) -> None:
-        """End the thread; does nothing in a forked child, where there is none."""
+    @property
+    def is_running(self) -> bool:
+        """Whether the registry is being kept current."""
+        return self._is_wanted
+
+    def start(self) -> None:
+        """Begin, if the thread does not run already. Waits for nothing."""
+        with self._lock:
+            self._start()
+
+    def list_now(self) -> Snapshot:
+        """What a listing that begins after this call gives. Starts the thread if need be.
+
+        Raises
+        ------
+        MembershipError
+            No endpoint gave the workers.
+        """
+        listed: Future[None] = Future()
+        with self._lock:
+            self._waiting.append(listed)
+            self._start()
+            self._interrupt()
+        try:
+            # The time-outs of the calls bound this already, but gRPC forgets them in some forked children.
+            listed.result(self._registry.patience_s)
+        except FutureTimeoutError:
+            raise MembershipError(f"ETCD gave no answer in {self._registry.patience_s:g} s") from None
+        finally:
+            del listed  # It holds the error, whose traceback would hold it.
+        known = self._registry.known
+        if known is None:  # pragma: no cover - a listing gives one, or raises
+            raise MembershipError("no workers are known")
+        return known
+
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """End the thread, waiting at most so long for it; does nothing in a forked child, where there is none."""
         if os.getpid() != self._pid:
             return
-        self._stopped.set()
+        # Not under the lock: the garbage collector may call this in a thread that holds it.
+        thread = self._thread
+        self._is_wanted = False
+        self._interrupt()
+        if timeout_s and thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def _start(self) -> None:
+        self._is_wanted = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="alluxio-arrow-etcd", daemon=True)
+            self._thread.start()
+
+    def _interrupt(self) -> None:
+        self._wake.set()
         stream = self._stream
         if stream is not None:
             stream.cancel()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout=1)
 
     def _started(self, stream: Any) -> None:
         self._stream = stream
-        if self._stopped.is_set():
+        # In this order: who set it before could not see the stream to cancel it, and who sets it later can.
+        if self._wake.is_set() or not self._is_wanted:
             stream.cancel()
 
     def _run(self) -> None:
-        pause = _BACKOFF_S
-        while not self._stopped.is_set():
+        pause, is_cut_off = _BACKOFF_S, False
+        while True:
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+                self._wake.clear()
+                if not self._is_wanted and not waiting:
+                    self._thread = None
+                    return
             client = None
+            began = time.monotonic()
             try:
                 client, revision = self._registry.list_anywhere()
-                pause = _BACKOFF_S
+                while waiting:
+                    waiting.pop().set_result(None)
+                if is_cut_off:
+                    logger.info("ETCD answers again")
+                    is_cut_off = False
                 self._registry.watch(client, revision, self._started)
             except Exception as error:  # noqa: BLE001 - the top of the thread: whatever ends a watch leads to a new listing
+                while waiting:
+                    waiting.pop().set_exception(error)
+                known = self._registry.known
+                if known is None:
+                    # Whoever asked has been told; the next one to ask begins anew.
+                    self._is_wanted = False
+                    continue
                 # The end of the refresh interval arrives as a time-out of the stream, too.
-                if not self._stopped.is_set() and not _is_deadline(error):
+                if self._wake.is_set() or (client is not None and _is_deadline(error)):
+                    continue
+                if client is not None:
                     logger.info("the watch on ETCD ended: %s", _reason(error))
-                    self._stopped.wait(_random.uniform(pause / 2, pause))
-                    pause = min(2 * pause, _MAX_BACKOFF_S)
+                elif not is_cut_off:
+                    logger.warning("going on with the %d workers known: %s", len(known.addresses), error)
+                    is_cut_off = True
+                # A watch that breaks off at once, again and again, must not become a storm of listings.
+                pause = _BACKOFF_S if time.monotonic() - began > _MAX_BACKOFF_S else min(2 * pause, _MAX_BACKOFF_S)
+                self._wake.wait(_random.uniform(pause / 2, pause))
             finally:
                 self._stream = None
                 if client is not None:
@@ -398,12 +521,12 @@ def _is_deadline(error: Exception) -> bool:
     return callable(code) and getattr(code(), "name", "") == "DEADLINE_EXCEEDED"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The telling part of an error of etcd3 or gRPC; never credentials, which neither puts there."""
-    details = getattr(error, "details", None)
-    text = details() if callable(details) else str(error)
-    return (
-        f"{type(error).__name__}: {text}"
-        if text and not isinstance(error, MembershipError)
-        else str(error) or type(error).__name__
-    )
+    if isinstance(error, MembershipError):
+        return str(error)
+    # etcd3 replaces some of gRPC's errors by its own, which do not say what happened.
+    rpc = error if hasattr(error, "details") else error.__context__
+    if rpc is not None and hasattr(rpc, "details") and hasattr(rpc, "code"):
+        return f"{rpc.code().name}: {rpc.details()}"
+    return f"{type(error).__name__}: {error}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +17,8 @@ import pytest
 
 from alluxio_arrow.config import make_settings
 from alluxio_arrow.errors import MembershipError
-from alluxio_arrow.membership import EtcdMembership
+from alluxio_arrow.etcd_protobuf import import_etcd3
+from alluxio_arrow.membership import EtcdMembership, _open_client
 from alluxio_arrow.testing import Etcd
 from alluxio_arrow.testing.etcd import free_port
 
@@ -128,9 +131,8 @@ def test_history_is_compacted_while_nobody_watches(watched):
     wait_for(lambda: ports(membership) == [1001, 1002, 3019])
     registry = membership._registry
     client, _ = registry.list_anywhere()
-    streams = []
-    registry.watch(client, 1, streams.append)  # returns because ETCD cancels it
-    assert streams
+    with pytest.raises(MembershipError, match="compacted"):
+        registry.watch(client, 1, lambda stream: None)
     client.close()
 
 
@@ -174,8 +176,12 @@ def test_users_and_passwords():
         register(etcd, 2, 1002)
         wait_for(lambda: ports(membership) == [1001, 1002])
         membership.close()
-        for bad in ({"etcd_username": "arrow", "etcd_password": "wrong-password"}, {}):
-            with pytest.raises(MembershipError, match=etcd.endpoint) as caught:
+        wrong = {"etcd_username": "arrow", "etcd_password": "wrong-password"}
+        for bad, told in (
+            (wrong, f"as user 'arrow'.*{etcd.endpoint}.*authentication failed"),
+            ({}, f"{etcd.endpoint}.*user name"),
+        ):
+            with pytest.raises(MembershipError, match=told) as caught:
                 EtcdMembership(make_settings(etcd.endpoint, **bad)).snapshot()
             assert "wrong-password" not in str(caught.value)
 
@@ -196,8 +202,6 @@ def test_tls(tmp_path):
         membership = EtcdMembership(settings)
         with pytest.raises(MembershipError, match="no worker is registered"):
             membership.snapshot()
-        from alluxio_arrow.membership import _open_client
-
         value = {"Identity": {"version": 1, "identifier": "0" * 32}, "WorkerNetAddress": {"Host": "h", "HttpServerPort": 5}}
         opened = _open_client(settings, *settings.etcd_endpoints[0])
         opened.put(f"{PREFIX}worker-x", json.dumps(value))
@@ -206,6 +210,237 @@ def test_tls(tmp_path):
         membership.close()
         with pytest.raises(MembershipError, match=etcd.endpoint):
             EtcdMembership(make_settings(etcd.endpoint, etcd_timeout_s=1)).snapshot()
+
+
+class Seam:
+    """Opens etcd3 clients, counts the listings, and does to them what a test asks for."""
+
+    def __init__(self, settings, **overrides):
+        self.settings, self.overrides, self.listings = settings, overrides, 0
+
+    def __call__(self, host, port):
+        seam, client = self, _open_client(self.settings, host, port)
+
+        class Client:
+            def __getattr__(self, name):
+                return getattr(client, name)
+
+            def get_prefix_response(self, prefix):
+                seam.listings += 1
+                response = client.get_prefix_response(prefix)
+                seam.overrides.get("listed", lambda: None)()
+                return response
+
+        return Client()
+
+
+def test_a_worker_that_joins_during_a_refresh_is_not_lost(etcd):
+    """The answer of a refresh is older than an event that the watch has applied meanwhile."""
+    register(etcd, 1, 1001)
+    held, answer = threading.Event(), threading.Event()
+    armed = []
+
+    def listed():
+        if armed:
+            armed.clear()
+            held.set()
+            answer.wait(30)
+
+    settings = make_settings(etcd.endpoint, etcd_refresh_workers_interval=0)
+    membership = EtcdMembership(settings, connect=Seam(settings, listed=listed))
+    membership.snapshot()
+    armed.append(True)
+    refresher = threading.Thread(target=membership.refresh)
+    refresher.start()
+    held.wait(30)
+    register(etcd, 2, 1002)
+    revisions = [membership.snapshot().revision]
+    answer.set()
+    refresher.join()
+
+    def both_are_known():
+        revisions.append(membership.snapshot().revision)
+        return ports(membership) == [1001, 1002]
+
+    wait_for(both_are_known)
+    assert revisions == sorted(revisions)
+    membership.close()
+
+
+def test_a_refresh_lists_even_under_a_live_watch(watched):
+    etcd, membership = watched
+    register(etcd, 3, 1003)
+    assert sorted(address.http_port for address in membership.refresh().addresses.values()) == [1001, 1002, 1003]
+
+
+def test_a_watch_that_breaks_off_at_once_makes_no_storm(etcd, monkeypatch):
+    from alluxio_arrow import membership as module
+
+    register(etcd, 1, 1001)
+    pauses = []
+
+    class Wake(threading.Event):
+        def wait(self, timeout=None):
+            pauses.append(timeout)
+            return super().wait(0)
+
+    def refused(registry, client, revision, started):
+        raise MembershipError("refused")
+
+    monkeypatch.setattr(module._Registry, "watch", refused)
+    membership = EtcdMembership(make_settings(etcd.endpoint))
+    membership._watcher()._wake = Wake()
+    membership.snapshot()
+    wait_for(lambda: len(pauses) > 10)
+    membership.close()
+    assert pauses[0] <= 0.2 and 2.5 <= pauses[9] <= 5.0, pauses
+
+
+def test_one_odd_entry_does_not_spoil_the_others(etcd):
+    address = {"Host": "h", "HttpServerPort": 5}
+    odd = [
+        {"Identity": {"version": 1.0, "identifier": "e" * 32}, "WorkerNetAddress": address},
+        {"Identity": {"version": True, "identifier": "e" * 32}, "WorkerNetAddress": address},
+        {"Identity": {"version": 1, "identifier": "e" * 32}, "WorkerNetAddress": {"Host": "h", "HttpServerPort": True}},
+    ]
+    for number, value in enumerate([*map(json.dumps, odd), "[" * 100_000]):
+        etcd.gateway().put(f"{PREFIX}worker-odd-{number}", value)
+    nothing = EtcdMembership(make_settings(etcd.endpoint))
+    with pytest.raises(MembershipError, match=f"{PREFIX}.*4 entries"):
+        nothing.snapshot()
+    register(etcd, 1, 1001)
+    assert ports(nothing) == [1001]
+    nothing.close()
+
+
+def test_a_failed_first_listing_leaves_no_thread(etcd):
+    membership = EtcdMembership(make_settings(etcd.endpoint, cluster_name="Nowhere"))
+    with pytest.raises(MembershipError, match="/ServiceDiscovery/Nowhere/: check the cluster's name"):
+        membership.snapshot()
+    wait_for(lambda: not any(thread.name == "alluxio-arrow-etcd" for thread in threading.enumerate()))
+
+
+def test_many_threads_share_the_first_listing(etcd):
+    register(etcd, 1, 1001)
+    settings = make_settings(etcd.endpoint)
+    release = threading.Event()
+    seam = Seam(settings, listed=lambda: release.wait(30))
+    membership = EtcdMembership(settings, connect=seam)
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(ports(membership))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: seam.listings)
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert seen == [[1001]] * 8
+    assert seam.listings <= 3
+    membership.close()
+
+
+def test_closing_twice_and_using_it_again(watched):
+    etcd, membership = watched
+    membership.close()
+    membership.close()
+    assert ports(membership) == [1001, 1002]
+    register(etcd, 3, 1003)
+    wait_for(lambda: ports(membership) == [1001, 1002, 1003])
+
+
+def test_an_outage_is_told_once(watched, caplog):
+    etcd, membership = watched
+    with caplog.at_level(logging.INFO, "alluxio_arrow"):
+        etcd.stop()
+        wait_for(lambda: "going on with the 2 workers known" in caplog.text)
+        with pytest.raises(MembershipError, match=etcd.endpoint):
+            membership.refresh()
+        assert ports(membership) == [1001, 1002]
+        etcd.start()
+        wait_for(lambda: "ETCD answers again" in caplog.text)
+    assert caplog.text.count("going on with the 2 workers known") == 1
+
+
+def test_a_membership_that_begins_with_a_snapshot_never_waits(watched):
+    """ETCD is frozen: connections are accepted and nothing is answered."""
+    etcd, membership = watched
+    etcd.pause()
+    try:
+        settings = make_settings(etcd.endpoint, etcd_timeout_s=60)
+        heir = EtcdMembership(settings, initial=membership.snapshot())
+        assert ports(heir) == [1001, 1002]
+        heir.close()
+    finally:
+        etcd.resume()
+
+
+@pytest.mark.parametrize("shows_certificate", [True, False])
+def test_tls_with_a_user(tmp_path, shows_certificate):
+    import trustme
+
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1")
+    paths = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    server.cert_chain_pems[0].write_to_path(paths["cert"])
+    server.private_key_pem.write_to_path(paths["key"])
+    trusted = {"trusted_ca_file": paths["ca"]} if shows_certificate else {}
+    shown = {"etcd_cert_cert": paths["cert"], "etcd_cert_key": paths["key"]} if shows_certificate else {}
+    with Etcd(cert_file=paths["cert"], key_file=paths["key"], **trusted) as etcd:
+        settings = make_settings(etcd.endpoint, etcd_ca_cert=paths["ca"], **shown)
+        client = _open_client(settings, "127.0.0.1", etcd.port)
+        value = {"Identity": {"version": 1, "identifier": "0" * 32}, "WorkerNetAddress": {"Host": "h", "HttpServerPort": 5}}
+        client.put(f"{PREFIX}worker-x", json.dumps(value))
+        rpc = import_etcd3().etcdrpc
+        auth = rpc.AuthStub(client.channel)
+        auth.UserAdd(rpc.AuthUserAddRequest(name="root", password="right-password"))
+        auth.RoleAdd(rpc.AuthRoleAddRequest(name="root"))
+        auth.UserGrantRole(rpc.AuthUserGrantRoleRequest(user="root", role="root"))
+        auth.AuthEnable(rpc.AuthEnableRequest())
+        client.close()
+        user = {"etcd_username": "root", "etcd_password": "right-password"}
+        membership = EtcdMembership(make_settings(etcd.endpoint, etcd_ca_cert=paths["ca"], **shown, **user))
+        assert ports(membership) == [5]
+        membership.close()
+
+
+FORK = """
+import os, sys
+from alluxio_arrow.config import make_settings
+from alluxio_arrow.errors import MembershipError
+from alluxio_arrow.membership import EtcdMembership
+settings = make_settings(sys.argv[1])
+membership = EtcdMembership(settings)
+parent = membership.snapshot()
+child = os.fork()
+if child == 0:
+    assert membership.snapshot() is parent
+    assert EtcdMembership(settings, initial=parent).snapshot() is parent
+    try:
+        membership.refresh()
+    except MembershipError as error:
+        print(error, flush=True)
+    membership.close()
+    sys.exit(0)
+status = os.waitpid(child, 0)[1]
+assert membership.refresh().addresses == parent.addresses
+print(status)
+"""
+
+
+@pytest.mark.parametrize("fork_support", [None, "0", "1"])
+def test_a_forked_child_lives_on_what_it_inherited(etcd, fork_support):
+    """Whatever an application has told gRPC about forks."""
+    register(etcd, 1, 1001)
+    environment = {key: value for key, value in os.environ.items() if key != "GRPC_ENABLE_FORK_SUPPORT"}
+    if fork_support is not None:
+        environment["GRPC_ENABLE_FORK_SUPPORT"] = fork_support
+    command = [sys.executable, "-c", FORK, etcd.endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    told, status = done.stdout.splitlines()
+    assert "workers inherited" in told
+    assert status == "0"
 
 
 def test_threads_end_with_their_membership(etcd):
@@ -223,22 +458,26 @@ def test_threads_end_with_their_membership(etcd):
 
 
 SCRIPT = """
-import sys
+import os, sys
 from alluxio_arrow.config import make_settings
 from alluxio_arrow.membership import EtcdMembership
 membership = EtcdMembership(make_settings(sys.argv[1]))
 print(len(membership.snapshot().addresses))
+os.kill(int(sys.argv[2]), int(sys.argv[3]))
 """
 
 
-def test_a_program_that_just_ends(etcd):
+@pytest.mark.parametrize("signal_number", [0, signal.SIGKILL, signal.SIGSTOP])
+def test_a_program_that_just_ends(etcd, signal_number):
+    """With ETCD alive, dead, or frozen."""
     register(etcd, 1, 1001)
-    done = subprocess.run([sys.executable, "-c", SCRIPT, etcd.endpoint], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", SCRIPT, etcd.endpoint, str(etcd.pid), str(int(signal_number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 @pytest.mark.venv
-@pytest.mark.parametrize("version", ["3.20.3", "4.25.8", "5.29.5", "6.31.1", ""])
+@pytest.mark.parametrize("version", ["3.20.3", "4.21.12", "4.25.8", "5.29.5", "6.31.1", ""])
 def test_etcd3_beside_any_protobuf(etcd, tmp_path, version):
     """Range, put, watch, lease and delete by the unmodified etcd3, with protobuf from its oldest to its newest."""
     if version:
