@@ -150,7 +150,7 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
         """A stream for Arrow that reads ahead."""
         file = ArrowFile(self.clients, self._readable(path), sequential=True)
         # Unlike random access, streams are not opened on Arrow's scheduling thread: a missing file can show at once.
-        file.size()
+        _ = file.size
         return pa.PythonFile(file, mode="r")
 
     def _readable(self, path: str) -> str:

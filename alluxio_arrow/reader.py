@@ -28,6 +28,9 @@ _COLD_BLOCK_BYTES = 8 << 20
 #: A stream is read page by page unless a read asks for more pages than this at once; then they are requested together.
 _MAX_BLOCKWISE_PAGES = 4
 
+#: Bytes looked through at once for the end of a line, to begin with.
+_LINE_BYTES = 256
+
 #: Small sequential reads in a row after which a random-access file is read as a stream.
 _SEQUENTIAL_READS = 2
 
@@ -82,6 +85,7 @@ class AlluxioFile(io.RawIOBase):
         """Always ``rb``."""
         return "rb"
 
+    @property
     def size(self) -> int:
         """Length of the file in bytes. Asked for once; it stays what it was when the file was opened."""
         return self._clients.get().status_of(self._file).size
@@ -105,7 +109,7 @@ class AlluxioFile(io.RawIOBase):
         if whence == os.SEEK_CUR:
             offset += self._position
         elif whence == os.SEEK_END:
-            offset += self.size()
+            offset += self.size
         elif whence != os.SEEK_SET:
             raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
         if offset < 0:
@@ -126,7 +130,7 @@ class AlluxioFile(io.RawIOBase):
         """Receive straight into the writable `buffer`; gives the number of bytes, fewer only at the end."""
         self._check_open()
         with memoryview(buffer) as whole, whole.cast("B") as view:
-            length = max(0, min(len(view), self.size() - self._position))
+            length = max(0, min(len(view), self.size - self._position))
             if length:
                 client = self._clients.get()
                 self._fill(
@@ -135,10 +139,30 @@ class AlluxioFile(io.RawIOBase):
             self._position += length
             return length
 
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Up to the next newline, itself included, and at most `size` bytes; empty only at the end. Reads page by page."""
+        self._check_open()
+        left = self.size - self._position
+        if size is not None and size >= 0:
+            left = min(left, size)
+        pieces = []
+        piece_bytes = _LINE_BYTES
+        while left > 0:
+            if not self._holds(self._position):
+                self._take_block(self._clients.get(), self._position)
+            offset = self._position - self._block_start
+            piece = memoryview(self._present_block())[offset : offset + min(left, piece_bytes)].tobytes()
+            newline = piece.find(b"\n") + 1
+            pieces.append(piece[:newline] if newline else piece)
+            self._position += len(pieces[-1])
+            left = 0 if newline else left - len(piece)
+            piece_bytes *= 4
+        return b"".join(pieces)
+
     def read_buffer(self, nbytes: int | None = None, /) -> pa.Buffer:
         """As `read`, but gives an Arrow buffer that was received into, without a further copy."""
         self._check_open()
-        left = max(0, self.size() - self._position)
+        left = max(0, self.size - self._position)
         length = left if nbytes is None or nbytes < 0 else min(nbytes, left)
         buffer = self._take(self._position, length)
         self._position += length
@@ -147,7 +171,7 @@ class AlluxioFile(io.RawIOBase):
     def read_at(self, nbytes: int, offset: int) -> bytes:
         """Up to `nbytes` bytes from `offset`, without moving the position."""
         self._check_open()
-        content: bytes = self._take(offset, max(0, min(nbytes, self.size() - offset))).to_pybytes()
+        content: bytes = self._take(offset, max(0, min(nbytes, self.size - offset))).to_pybytes()
         return content
 
     def close(self) -> None:
@@ -186,13 +210,16 @@ class AlluxioFile(io.RawIOBase):
                     client.read_into(self._file, position, view[filled:])
                     return
                 self._take_block(client, position)
-            block = self._block
-            if block is None:  # pragma: no cover - taken just above
-                raise AssertionError("no block was taken")
+            block = self._present_block()
             offset = position - self._block_start
             count = min(len(view) - filled, block.size - offset)
             view[filled : filled + count] = memoryview(block).cast("B")[offset : offset + count]
             filled += count
+
+    def _present_block(self) -> pa.Buffer:
+        if self._block is None:  # pragma: no cover - callers took one
+            raise AssertionError("no block was taken")
+        return self._block
 
     def _holds(self, position: int) -> bool:
         return self._block is not None and 0 <= position - self._block_start < self._block.size

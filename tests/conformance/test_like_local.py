@@ -145,6 +145,7 @@ actions = st.one_of(
     st.tuples(st.just("seek"), st.integers(0, 5_300_000)),
     st.tuples(st.just("readinto"), st.integers(0, 2_000_000)),
     st.tuples(st.just("buffer"), st.integers(0, 2_000_000)),
+    st.tuples(st.just("line"), st.integers(-1, 3000)),
 )
 
 
@@ -165,6 +166,8 @@ def test_any_sequence_of_reads_equals_bytesio(fs, files_root, name, sequential, 
             assert file.seek(number) == model.seek(number)
         elif action == "buffer":
             assert file.read_buffer(number).to_pybytes() == model.read(number)
+        elif action == "line":
+            assert file.readline(number) == model.readline(number)
         else:
             ours, theirs = bytearray(number), bytearray(number)
             assert file.readinto(ours) == model.readinto(theirs)
