@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alluxio_arrow.errors import WorkerError as WorkerError
     from alluxio_arrow.errors import WorkerTimeoutError as WorkerTimeoutError
     from alluxio_arrow.errors import WorkerUnavailableError as WorkerUnavailableError
+    from alluxio_arrow.fsspec import AlluxioFileSystem as AlluxioFileSystem
     from alluxio_arrow.handler import AlluxioHandler as AlluxioHandler
     from alluxio_arrow.handler import filesystem as filesystem
     from alluxio_arrow.loads import AlluxioClient as AlluxioClient
@@ -36,6 +37,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _HOMES = {
     "AlluxioClient": "loads",
     "AlluxioError": "errors",
+    "AlluxioFileSystem": "fsspec",
     "AlluxioHandler": "handler",
     "ConfigError": "errors",
     "LoadError": "errors",

@@ -61,6 +61,15 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
         """This process's client."""
         return self.clients.get()
 
+    def inherit(self, changed: tuple[str, ...], workers: Snapshot | None) -> None:
+        """Take over what another process knew: the paths that it changed, and the workers if none are known here yet."""
+        client = self.clients.peek()
+        if client is None:
+            self._start(changed, workers)
+        else:
+            for path in changed:
+                client.mark_changed(path)
+
     def stats(self) -> Stats:
         """What this handler did so far in this process."""
         return self.client.stats()
@@ -203,16 +212,19 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         """A stream that writes a new file, or replaces one, in the under store."""
-        return self._open_writer(path, lambda ufs, own: ufs.open_output_stream(own, metadata=_as_dict(metadata)))
+        return pa.PythonFile(self.open_writer(path, metadata=_as_dict(metadata)), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         """A stream that writes at the end of a file, where the under store can."""
-        return self._open_writer(path, lambda ufs, own: ufs.open_append_stream(own, metadata=_as_dict(metadata)))
+        return pa.PythonFile(self.open_writer(path, append=True, metadata=_as_dict(metadata)), mode="w")
 
-    def _open_writer(self, path: str, open_stream: Callable[[FileSystem, str], pa.NativeFile]) -> pa.NativeFile:
+    def open_writer(self, path: str, *, append: bool = False, metadata: dict[str, str] | None = None) -> WrittenFile:
+        """A Python file that writes to the under store; what it held before is replaced, or with `append` kept in front."""
         ufs = self._change(path)
-        stream = open_stream(ufs, self._shown(path))
-        return pa.PythonFile(_WrittenFile(stream, lambda: self._mark(path)), mode="w")
+        open_stream = ufs.open_append_stream if append else ufs.open_output_stream
+        # Without Arrow's guess by the name's ending: what is written is what the file holds.
+        stream = open_stream(self._shown(path), compression=None, metadata=metadata)
+        return WrittenFile(stream, lambda: self._mark(path))
 
     def _change(self, *paths: str) -> FileSystem:
         """The under store, about to change `paths`: the cluster is distrusted about them from now on."""
@@ -230,7 +242,7 @@ class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is unt
         client.mark_changed(client.mapper.to_ufs(path))
 
 
-class _WrittenFile(io.RawIOBase):
+class WrittenFile(io.RawIOBase):
     """A stream into the under store that marks its path once more when it is closed: only then is the new content there."""
 
     def __init__(self, stream: pa.NativeFile, on_close: Callable[[], None]) -> None:
@@ -238,20 +250,30 @@ class _WrittenFile(io.RawIOBase):
         self._stream = stream
         self._on_close = on_close
 
+    @property
+    def mode(self) -> str:
+        """Always ``wb``."""
+        return "wb"
+
     def writable(self) -> bool:
+        """Always true."""
         return True
 
     def write(self, data: Any, /) -> int:
+        """Write all of `data`; gives its length in bytes."""
         return int(self._stream.write(data))
 
     def tell(self) -> int:
+        """Position of the next write, in bytes from the start."""
         return int(self._stream.tell())
 
     def flush(self) -> None:
+        """Hand what is buffered to the under store, as far as it takes parts."""
         if not self.closed and not self._stream.closed:
             self._stream.flush()
 
     def close(self) -> None:
+        """Finish the file in the under store. Idempotent."""
         if not self.closed:
             try:
                 super().close()
@@ -266,7 +288,7 @@ def _as_dict(metadata: Any) -> dict[str, str] | None:
 
 def _rebuild(settings: Settings, changed: tuple[str, ...], workers: Snapshot | None) -> AlluxioHandler:
     handler = AlluxioHandler(settings)
-    handler._start(changed, workers)
+    handler.inherit(changed, workers)
     return handler
 
 

@@ -124,6 +124,14 @@ def parent_of(canonical: str) -> str:
     return f"{scheme}://{directory}" if directory else f"{scheme}:///"
 
 
+def without_own_scheme(path: str) -> str:
+    """`path` without this package's scheme in front: what follows it is a path of the under store."""
+    matched = _SCHEME.match(path)
+    if matched is None or matched.group(1) not in _OWN_SCHEMES:
+        return path
+    return path[matched.end() :].removeprefix("//")
+
+
 def same_store_schemes(scheme: str) -> frozenset[str]:
     """All schemes that name the same kind of store as `scheme`, itself included."""
     for names in _ALIASES:
@@ -187,8 +195,7 @@ class PathMapper:
         scheme = matched.group(1)
         rest = path[matched.end() :]
         if scheme in _OWN_SCHEMES:
-            rest = rest.removeprefix("//")
-            return self.to_ufs(rest)
+            return self.to_ufs(without_own_scheme(path))
         if self.scheme is None:
             return _ufs_path(path)
         if scheme not in same_store_schemes(self.scheme):

@@ -31,6 +31,8 @@ from alluxio_arrow.testing.wire import dump_json
 if TYPE_CHECKING:
     from pyarrow.fs import PyFileSystem
 
+    from alluxio_arrow.fsspec import AlluxioFileSystem
+
 __all__ = ["MiniCluster", "MiniWorker"]
 
 _START_TIMEOUT_S = 60.0
@@ -336,6 +338,13 @@ class MiniCluster:
         from alluxio_arrow.handler import filesystem
 
         return filesystem(**self.settings(ufs=ufs, **settings))
+
+    def fsspec_filesystem(self, *, ufs: bool = True, **settings: Any) -> AlluxioFileSystem:
+        """`alluxio_arrow.AlluxioFileSystem` for this cluster, as `filesystem` makes the pyarrow one."""
+        from alluxio_arrow.fsspec import AlluxioFileSystem
+
+        made: AlluxioFileSystem = AlluxioFileSystem(**self.settings(ufs=ufs, **settings))
+        return made
 
     def settings(self, *, ufs: bool = True, **settings: Any) -> dict[str, Any]:
         """The arguments that `filesystem` passes on."""
