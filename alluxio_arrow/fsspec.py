@@ -33,7 +33,7 @@ from alluxio_arrow.errors import ConfigError
 from alluxio_arrow.handler import AlluxioHandler, WrittenFile
 from alluxio_arrow.loads import AlluxioClient, LoadProgress
 from alluxio_arrow.pages import coalesce
-from alluxio_arrow.paths import parent_of, without_own_scheme
+from alluxio_arrow.paths import PathMapper, parent_of, without_own_scheme
 from alluxio_arrow.protocol import FileStatus
 from alluxio_arrow.reader import AlluxioFile
 from alluxio_arrow.ring import Snapshot
@@ -133,8 +133,9 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         super().__init__(PyFileSystem(self.handler))
         self._mapper = path_mapper(settings)
         self.root_marker = "/" if self._mapper.is_rooted else ""
-        # On the instance, since what a path without a scheme means depends on the under store.
-        self._strip_protocol = self._to_name  # type: ignore[method-assign]
+        # On the instance, since what a path without a scheme means depends on the under store. No bound method, which would
+        # be a reference cycle and keep connections open until the garbage collector comes.
+        self._strip_protocol = partial(_name, self._mapper)  # type: ignore[method-assign]
         if preload_path is not None:
             self._loads.load(preload_path)
 
@@ -174,26 +175,18 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         text = without_own_scheme(stringify_path(path))
         return text.rstrip("/") or text[:1]
 
-    def _to_name(self, path: Any) -> Any:
-        if isinstance(path, (list, tuple)):
-            return [self._to_name(one) for one in path]
-        text = stringify_path(path)
-        if not text and self._mapper.scheme is None:
-            return ""
-        return self._mapper.to_arrow(self._mapper.to_ufs(text)).rstrip("/") or self.root_marker
-
     def _to_ufs(self, path: Any) -> str:
         return self._mapper.to_ufs(stringify_path(path))
 
     def _parent(self, path: Any) -> str:
-        name: str = self._to_name(path)
+        name: str = self._strip_protocol(path)
         if not name.strip("/"):
             return self.root_marker
-        return str(self._to_name(self._mapper.to_arrow(parent_of(self._to_ufs(name)))))
+        return str(_name(self._mapper, parent_of(self._to_ufs(name))))
 
     def unstrip_protocol(self, name: str) -> str:
         """``alluxio://`` and the name."""
-        return f"{self.protocol[0]}://{self._to_name(name)}"
+        return f"{self.protocol[0]}://{self._strip_protocol(name)}"
 
     @property
     def fsid(self) -> str:
@@ -223,7 +216,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
     def _entry(self, status: FileStatus) -> dict[str, Any]:
         mtime_ms = status.mtime_ms
         return {
-            "name": self._to_name(self._mapper.to_arrow(status.path)),
+            "name": self._mapper.to_arrow(status.path),
             "size": 0 if status.is_directory else status.size,
             "type": "directory" if status.is_directory else "file",
             "mtime": None if mtime_ms is None else datetime.fromtimestamp(mtime_ms / 1000, timezone.utc),
@@ -258,7 +251,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         try:
             statuses = self._client.list_directory(self._to_ufs(path), recursive=True)
             entries = [self._entry(status) for status in statuses if withdirs or not status.is_directory]
-            if withdirs and self._to_name(path).strip("/"):
+            if withdirs and self._strip_protocol(path).strip("/"):
                 entries.append(self.info(path))
         except NotADirectoryError:
             entries = [self.info(path)]
@@ -296,12 +289,12 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
 
     def created(self, path: str) -> datetime:
         """When the file was created, as far as the under store tells."""
-        created: datetime = self._store("created").created(self._to_name(path))
+        created: datetime = self._store("created").created(self._strip_protocol(path))
         return created
 
     def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         """A URL under which anybody can read the file for `expiration` seconds: the under store's."""
-        return str(self._store("sign").sign(self._to_name(path), expiration=expiration, **kwargs))
+        return str(self._store("sign").sign(self._strip_protocol(path), expiration=expiration, **kwargs))
 
     def _store(self, wanted: str) -> Any:
         """The under store's own fsspec filesystem."""
@@ -377,7 +370,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
             As of `cat_file`.
         """
         names = self.expand_path(path, recursive=recursive)
-        if isinstance(path, str) and names == [self._to_name(path)]:
+        if isinstance(path, str) and names == [self._strip_protocol(path)]:
             return self.cat_file(names[0], **kwargs)
         if recursive:
             names = [name for name in names if not self.isdir(name)]
@@ -451,20 +444,20 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
             return
         if self._mapper.is_rooted:
             self.makedirs(self._parent(path2), exist_ok=True)
-        self.handler.copy_file(self._to_name(path1), self._to_name(path2))
+        self.handler.copy_file(self._strip_protocol(path1), self._strip_protocol(path2))
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
         """Move files: one name by the under store's own means, anything else by copying and deleting."""
         is_plain = isinstance(path1, str) and isinstance(path2, str) and maxdepth is None and not has_magic(path1)
         if is_plain and not path2.endswith("/") and not self.isdir(path2):
-            if self._to_name(path1) != self._to_name(path2):
-                self.handler.move(self._to_name(path1), self._to_name(path2))
+            if self._strip_protocol(path1) != self._strip_protocol(path2):
+                self.handler.move(self._strip_protocol(path1), self._strip_protocol(path2))
             return
         AbstractFileSystem.mv(self, path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
     def rm_file(self, path: str) -> None:
         """Delete a file."""
-        self.handler.delete_file(self._to_name(path))
+        self.handler.delete_file(self._strip_protocol(path))
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: FBT001, FBT002 - fsspec's signature
         """Delete files, and with `recursive` directories and what is in them.
@@ -491,14 +484,14 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         """Make a directory, which must not exist."""
         _refuse("mkdir", kwargs)
         self._refuse_existing(path)
-        self.handler.create_dir(self._to_name(path), recursive=create_parents)
+        self.handler.create_dir(self._strip_protocol(path), recursive=create_parents)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - fsspec's signature
         """Make a directory and its parents."""
         if not exist_ok:
             self._refuse_existing(path)
-        if self._to_name(path).strip("/") and not self.isdir(path):
-            self.handler.create_dir(self._to_name(path), recursive=True)
+        if self._strip_protocol(path).strip("/") and not self.isdir(path):
+            self.handler.create_dir(self._strip_protocol(path), recursive=True)
 
     def rmdir(self, path: str) -> None:
         """Delete an empty directory.
@@ -515,7 +508,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
             raise NotADirectoryError(errno.ENOTDIR, "Not a directory", path)
         if self._lists(path):
             raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
-        self.handler.delete_dir(self._to_name(path))
+        self.handler.delete_dir(self._strip_protocol(path))
 
     def _lists(self, path: str) -> bool:
         return bool(self.ls(path, detail=False, refresh=True))
@@ -533,7 +526,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
             return
         store = self._store("touching an existing file")
         self._client.mark_changed(self._to_ufs(path))
-        store.touch(self._to_name(path), truncate=False)
+        store.touch(self._strip_protocol(path), truncate=False)
 
     # -- load jobs -----------------------------------------------------------------------------------------------------
 
@@ -561,7 +554,7 @@ class ReadFile(AlluxioFile):
         #: The filesystem that opened it.
         self.fs = fs
         #: Its name there.
-        self.path = fs._to_name(path)
+        self.path = fs._strip_protocol(path)
         super().__init__(fs.handler.clients, fs._to_ufs(path), sequential=sequential)
 
     def __reduce__(self) -> tuple[Callable[..., ReadFile], tuple[AlluxioFileSystem, str, int]]:
@@ -624,6 +617,16 @@ class _Plan:
         span = next(span for span in self.spans if span[0] <= start and end <= span[1])
         body = body_of[id(self), span]
         return body if isinstance(body, Exception) else body[start - span[0] : end - span[0]]
+
+
+def _name(mapper: PathMapper, path: Any) -> Any:
+    """The store's name of `path`, or of each of several, without a slash at its end."""
+    if isinstance(path, (list, tuple)):
+        return [_name(mapper, one) for one in path]
+    text = stringify_path(path)
+    if not text and mapper.scheme is None:
+        return ""
+    return mapper.to_arrow(mapper.to_ufs(text)).rstrip("/") or ("/" if mapper.is_rooted else "")
 
 
 def _clip(start: int | None, end: int | None, size: int) -> tuple[int, int]:

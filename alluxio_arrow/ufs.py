@@ -163,7 +163,11 @@ class UnderStore:
         with traced(self._trace, "ufs.metadata", path=own, recursive=recursive):
             self._forget_listings(fsspec_fs, own)
             try:
-                infos = filesystem.get_file_info(FileSelector(own, recursive=recursive))
+                if fsspec_fs is not None and not own and not recursive:
+                    # The list of buckets, which pyarrow would ask for by a search that s3fs refuses.
+                    infos = [_TimedHandler._create_file_info(info["name"], info) for info in fsspec_fs.ls(own, detail=True)]
+                else:
+                    infos = filesystem.get_file_info(FileSelector(own, recursive=recursive))
             except FileNotFoundError:
                 return None
         found = {}
