@@ -41,10 +41,10 @@ class PagesAhead:
         if client is not self._client:
             self.drop(client)
             self._client = client
-        address = next(iter(client.candidates(self._file.path)), None)
+        address = next(iter(client.workers_of(self._file)), None)
         if address is None or client.transport.is_down(address):
             return False
-        page = next(client.plan(self._file, address, start, end, page_size=client.page_sizes.peek(address)))
+        page = client.plan(self._file, address, start, end, page_size=client.page_sizes.peek(address))[0]
         in_flight = client.transport.send_speculatively(address, page.request)
         if in_flight is None:
             return False

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 from alluxio_arrow.config import Settings
 from alluxio_arrow.errors import (
@@ -37,8 +36,7 @@ from alluxio_arrow.protocol import (
     files_target,
     fits_request_line,
     info_target,
-    page_target,
-    request_head,
+    page_request,
 )
 from alluxio_arrow.ring import Snapshot, WorkerAddress
 from alluxio_arrow.stats import Counters, Stats
@@ -63,6 +61,7 @@ _UFS_RANGE_BYTES = 64 << 20
 
 #: How long `finish` waits for reads in flight, in seconds.
 _FINISH_TIMEOUT_S = 2.0
+_FINISH_POLL_S = 0.002
 
 
 class OpenFile:
@@ -78,27 +77,25 @@ class OpenFile:
         Whether bytes of cached pages were given out.
     """
 
-    __slots__ = ("_status", "cold", "file_id", "may_use_cache", "path", "used_cache", "verified_at")
+    __slots__ = ("candidates", "cold", "file_id", "known_status", "may_use_cache", "path", "used_cache", "verified_at")
 
     def __init__(self, path: str, status: FileStatus | None = None) -> None:
         self.path = path
         self.file_id = file_id(path)
         self.cold = ColdRun()
         self.used_cache = False
+        #: The workers to ask, by the ring of the snapshot that stands beside them.
+        self.candidates: tuple[Snapshot | None, list[WorkerAddress]] = (None, [])
         #: None until it was decided.
         self.may_use_cache: bool | None = None
         #: Clock reading when the under store last confirmed the version; None: not yet.
         self.verified_at: float | None = None
-        self._status = status
-
-    @property
-    def known_status(self) -> FileStatus | None:
-        """The status this reader goes by, if it has one already. It never changes once there."""
-        return self._status
+        #: The status this reader goes by, once it has one. Never a directory's.
+        self.known_status = status if status is not None and not status.is_directory else None
 
     def adopt(self, status: FileStatus) -> FileStatus:
         """Go by `status` from now on."""
-        self._status = status
+        self.known_status = status
         return status
 
 
@@ -152,8 +149,9 @@ class Client:
         self._seen: Snapshot | None = None
         self._hints: dict[str, set[str]] = {}
         self._executor: ThreadPoolExecutor | None = None
-        self._busy = threading.Condition()
-        self._reads_in_flight = 0
+        self._executor_lock = threading.Lock()
+        #: One token each. Adding and discarding are atomic, so that reading takes no lock.
+        self._reads_in_flight: set[object] = set()
         self._is_finishing = False
 
     # -- the cluster ---------------------------------------------------------------------------------------------------
@@ -172,6 +170,13 @@ class Client:
         """Workers that may hold pages of the canonical `path`, the owner first."""
         return self.snapshot().candidates(path, self.settings.replicas)
 
+    def workers_of(self, file: OpenFile) -> list[WorkerAddress]:
+        """`candidates` of an open file; looked up once for every ring."""
+        snapshot = self.snapshot()
+        if file.candidates[0] is not snapshot:
+            file.candidates = snapshot, snapshot.candidates(file.path, self.settings.replicas)
+        return file.candidates[1]
+
     def stats(self) -> Stats:
         """What happened so far in this process."""
         known = self.membership.known
@@ -183,7 +188,7 @@ class Client:
 
     def _background(self) -> Executor:
         if self._executor is None:
-            with self._busy:
+            with self._executor_lock:
                 if self._executor is None:
                     self._executor = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix="alluxio-arrow")
         return self._executor
@@ -449,15 +454,15 @@ class Client:
         FileNotFoundError, IsADirectoryError
             There is no such file, or it is a directory.
         """
-        status = file.known_status
+        return file.known_status or self._look_up(file)
+
+    def _look_up(self, file: OpenFile) -> FileStatus:
+        status = self.status(file.path)
         if status is None:
-            found = self.status(file.path)
-            if found is None:
-                raise FileNotFoundError(2, "No such file or directory", self.mapper.to_arrow(file.path))
-            status = file.adopt(found)
+            raise FileNotFoundError(2, "No such file or directory", self.mapper.to_arrow(file.path))
         if status.is_directory:
             raise IsADirectoryError(21, "Is a directory", self.mapper.to_arrow(file.path))
-        return status
+        return file.adopt(status)
 
     def read_into(self, file: OpenFile, offset: int, view: memoryview) -> None:
         """Fill `view` with the bytes of `file` from `offset` on; the range must lie within the file.
@@ -469,7 +474,12 @@ class Client:
         NotCachedError
             Some of the bytes are not cached and there is no under store.
         """
-        with self._reading():
+        read = object()
+        # In this order: who is not seen by `finish` sees that it has begun.
+        self._reads_in_flight.add(read)
+        try:
+            if self._is_finishing:
+                raise RuntimeError("the interpreter is ending: no more reads")
             self.status_of(file)
             missing = [(offset, offset + len(view))] if len(view) else []
             last: OSError | None = None
@@ -479,6 +489,8 @@ class Client:
                 self._read_from_ufs(file, missing, view, offset, last)
             if file.may_use_cache:
                 file.used_cache = True
+        finally:
+            self._reads_in_flight.discard(read)
 
     def _read_from_workers(
         self, file: OpenFile, missing: list[tuple[int, int]], view: memoryview, origin: int
@@ -486,7 +498,7 @@ class Client:
         """Ask the candidates one after the other; gives what is still missing and why."""
         error: OSError | None = None
         is_last_resort = self.ufs is None
-        for address in self.candidates(file.path):
+        for address in self.workers_of(file):
             if self.transport.is_down(address) and not is_last_resort:
                 self.counters.add(failovers=1)
                 continue
@@ -513,10 +525,10 @@ class Client:
         self, file: OpenFile, address: WorkerAddress, ranges: list[tuple[int, int]], view: memoryview, origin: int
     ) -> Fetched:
         """`_fetch`, and once more if a page of unexpected length came of a page size other than the one assumed."""
-        assumed = self.page_sizes.peek(address)
         try:
             return self._fetch(file, address, ranges, view, origin)
         except LengthMismatchError:
+            assumed = self.page_sizes.peek(address)
             size = self.status_of(file).size
             actual = self.page_sizes.verify_again(address, size, file.file_id, self._ask_page)
             if actual is None or actual == assumed or actual >= size:
@@ -536,7 +548,7 @@ class Client:
         fetched = fetch_pages(
             self.transport,
             address,
-            (page for start, end in ranges for page in self.plan(file, address, start, end, page_size=page_size)),
+            [page for start, end in ranges for page in self.plan(file, address, start, end, page_size=page_size)],
             view,
             origin,
             window=self.settings.window,
@@ -547,25 +559,25 @@ class Client:
 
     def account(self, fetched: Fetched, address: WorkerAddress) -> None:
         """Add what came of page requests to the counters."""
-        self.counters.add(
-            pages_cache=fetched.pages,
-            bytes_cache=fetched.received,
-            page_requests=fetched.requests,
-            page_misses=fetched.misses,
-        )
+        self.counters.add(page_requests=fetched.requests, pages_cache=fetched.pages, bytes_cache=fetched.received)
+        if fetched.misses:
+            self.counters.add(page_misses=fetched.misses)
         if fetched.pages:
             self.transport.mark_up(address)
 
-    def plan(self, file: OpenFile, address: WorkerAddress, start: int, end: int, *, page_size: int) -> Iterator[PageRequest]:
+    def plan(self, file: OpenFile, address: WorkerAddress, start: int, end: int, *, page_size: int) -> list[PageRequest]:
         """Page requests for the bytes ``[start, end)`` of `file`, ascending."""
         size = self.status_of(file).size
         authority = str(address)
+        requests = []
         for read in plan_page_reads(start, end - start, page_size=page_size):
             stop = start + read.length
-            to_end = stop == size or read.page_offset + read.length == page_size
-            target = page_target(file.file_id, read, to_end=to_end)
-            yield PageRequest(start, stop, target, request_head(target, authority))
+            # The end of the file, or of a page.
+            to_end = stop == size or stop % page_size == 0
+            request = page_request(file.file_id, read, to_end=to_end, authority=authority)
+            requests.append(PageRequest(start, stop, request))
             start = stop
+        return requests
 
     def _ask_page(self, address: WorkerAddress, target: str) -> Reply | None:
         self.counters.add(page_size_probes=1)
@@ -683,24 +695,12 @@ class Client:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._busy:
-            if self._is_finishing:
-                raise RuntimeError("the interpreter is ending: no more reads")
-            self._reads_in_flight += 1
-        try:
-            yield
-        finally:
-            with self._busy:
-                self._reads_in_flight -= 1
-                self._busy.notify_all()
-
     def finish(self) -> None:
         """Refuse new reads, wait briefly for those in flight, release everything."""
-        with self._busy:
-            self._is_finishing = True
-            self._busy.wait_for(lambda: self._reads_in_flight == 0, timeout=_FINISH_TIMEOUT_S)
+        self._is_finishing = True
+        deadline = time.monotonic() + _FINISH_TIMEOUT_S
+        while self._reads_in_flight and time.monotonic() < deadline:
+            time.sleep(_FINISH_POLL_S)
         self.close()
 
     def close(self) -> None:

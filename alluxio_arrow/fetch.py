@@ -22,16 +22,18 @@ class PageRequest(NamedTuple):
     ----------
     start, end
         Bytes from the start of the file, `end` exclusive.
-    target
-        Request target, for the log and for asking again.
     request
         The whole request as sent.
     """
 
     start: int
     end: int
-    target: str
     request: bytes
+
+    @property
+    def target(self) -> str:
+        """The request's target, for asking again and for errors."""
+        return self.request.split(b" ", 2)[1].decode("latin-1")
 
 
 @dataclass(slots=True)
@@ -110,9 +112,10 @@ def fetch_pages(
                 page, in_flight = pending.popleft()
                 if receive_page(transport, address, page, in_flight, view[page.start - origin : page.end - origin], fetched):
                     cold.hit()
-                    # Something is cached after all, so those passed over deserve to be asked for.
-                    waiting.extendleft(reversed(skipped))
-                    skipped.clear()
+                    if skipped:
+                        # Something is cached after all, so those passed over deserve to be asked for.
+                        waiting.extendleft(reversed(skipped))
+                        skipped.clear()
                 else:
                     cold.miss()
                     fetched.missing.append((page.start, page.end))
@@ -124,7 +127,8 @@ def fetch_pages(
     finally:
         for _, in_flight in pending:
             in_flight.cancel()
-    fetched.missing = sorted({*fetched.missing, *((request.start, request.end) for request in skipped)})
+    if skipped or fetched.missing:
+        fetched.missing = sorted({*fetched.missing, *((request.start, request.end) for request in skipped)})
     return fetched
 
 

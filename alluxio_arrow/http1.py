@@ -7,6 +7,7 @@ is left to urllib3, which knows the rest of the protocol.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["MAX_HEAD_SIZE", "Head", "find_head_end", "parse_head"]
@@ -47,6 +48,8 @@ def find_head_end(received: bytes) -> int:
     return end + 4 if end >= 0 else -1
 
 
+# Heads differ by their lengths only, and the lengths are few: most are a page's.
+@lru_cache(maxsize=256)
 def parse_head(head: bytes) -> Head | None:
     """What the complete `head` (blank line included) says, or None if it is not an HTTP/1 response."""
     status_line = _STATUS_LINE.match(head)

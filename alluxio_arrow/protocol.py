@@ -20,7 +20,7 @@ __all__ = [
     "files_target",
     "fits_request_line",
     "info_target",
-    "page_target",
+    "page_request",
     "request_head",
 ]
 
@@ -76,8 +76,8 @@ def request_head(target: str, authority: str) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("latin-1")
 
 
-def page_target(file_id: str, read: PageRead, *, to_end: bool) -> str:
-    """Request target of `read`.
+def page_request(file_id: str, read: PageRead, *, to_end: bool, authority: str) -> bytes:
+    """A whole GET request for `read` at the worker ``host:port`` in `authority`.
 
     Parameters
     ----------
@@ -89,11 +89,12 @@ def page_target(file_id: str, read: PageRead, *, to_end: bool) -> str:
         Whether `read` reaches the end of its page or of the file. Then the request leaves the end open, so that the length
         of the answer tells how long the page really is; a changed file is noticed by it.
     """
-    target = f"/v1/file/{file_id}/page/{read.page_index}"
-    if to_end:
-        return f"{target}?offset={read.page_offset}" if read.page_offset else target
-    # A length is ignored by the server unless an offset comes with it.
-    return f"{target}?offset={read.page_offset}&length={read.length}"
+    page, offset, length = read
+    target = f"{page}?offset={offset}" if offset or not to_end else str(page)
+    if not to_end:
+        # A length is ignored by the server unless an offset comes with it.
+        target += f"&length={length}"
+    return f"GET /v1/file/{file_id}/page/{target} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("latin-1")
 
 
 def info_target(canonical: str) -> str:

@@ -63,6 +63,8 @@ class AlluxioFile(io.RawIOBase):
         self._is_stream = sequential
         self._expected_position = 0 if sequential else -1
         self._sequential_reads = 0
+        #: Whether the file is of one page; None: not looked at yet.
+        self._is_small: bool | None = None
         #: A part of the file that was received as one: the whole of a small one, the present page of a stream.
         self._block: pa.Buffer | None = None
         self._block_start = 0
@@ -162,16 +164,17 @@ class AlluxioFile(io.RawIOBase):
     def read_buffer(self, nbytes: int | None = None, /) -> pa.Buffer:
         """As `read`, but gives an Arrow buffer that was received into, without a further copy."""
         self._check_open()
-        left = max(0, self.size - self._position)
+        client = self._clients.get()
+        left = max(0, client.status_of(self._file).size - self._position)
         length = left if nbytes is None or nbytes < 0 else min(nbytes, left)
-        buffer = self._take(self._position, length)
+        buffer = self._take(client, self._position, length)
         self._position += length
         return buffer
 
     def read_at(self, nbytes: int, offset: int) -> bytes:
         """Up to `nbytes` bytes from `offset`, without moving the position."""
         self._check_open()
-        content: bytes = self._take(offset, max(0, min(nbytes, self.size - offset))).to_pybytes()
+        content: bytes = self._take(self._clients.get(), offset, max(0, min(nbytes, self.size - offset))).to_pybytes()
         return content
 
     def close(self) -> None:
@@ -187,18 +190,21 @@ class AlluxioFile(io.RawIOBase):
 
     # -- where the bytes come from -----------------------------------------------------------------------------------------
 
-    def _take(self, start: int, length: int) -> pa.Buffer:
+    def _take(self, client: Client, start: int, length: int) -> pa.Buffer:
         """`length` bytes from `start` on, all of which exist."""
         if length <= 0:
             return pa.py_buffer(b"")
-        client = self._clients.get()
         by_blocks = self._goes_by_blocks(client, start, length)
         if by_blocks and not self._holds(start):
             self._take_block(client, start)
         if self._block is not None and self._holds(start) and self._holds(start + length - 1):
             return self._block.slice(start - self._block_start, length)
         buffer = pa.allocate_buffer(length)
-        self._fill(client, start, memoryview(buffer).cast("B"), by_blocks=by_blocks)
+        view = memoryview(buffer).cast("B")
+        if self._block is None and not by_blocks:
+            client.read_into(self._file, start, view)
+        else:
+            self._fill(client, start, view, by_blocks=by_blocks)
         return buffer
 
     def _fill(self, client: Client, start: int, view: memoryview, *, by_blocks: bool) -> None:
@@ -226,18 +232,19 @@ class AlluxioFile(io.RawIOBase):
 
     def _goes_by_blocks(self, client: Client, start: int, length: int) -> bool:
         """Whether a read goes through blocks that are kept (small files, streams) or straight into the reader's memory."""
-        page_size = self._page_size(client)
-        if client.status_of(self._file).size <= page_size:
+        if self._is_small is None:
+            self._is_small = client.status_of(self._file).size <= self._page_size(client)
+        if self._is_small:
             return True
         is_sequential = start == self._expected_position
         self._expected_position = start + length
         if self._is_stream:
-            return length <= _MAX_BLOCKWISE_PAGES * page_size
+            return length <= _MAX_BLOCKWISE_PAGES * self._page_size(client)
         self._sequential_reads = self._sequential_reads + 1 if is_sequential else 0
-        return self._sequential_reads >= _SEQUENTIAL_READS and length < page_size
+        return self._sequential_reads >= _SEQUENTIAL_READS and length < self._page_size(client)
 
     def _page_size(self, client: Client) -> int:
-        address = next(iter(client.candidates(self._file.path)), None)
+        address = next(iter(client.workers_of(self._file)), None)
         return client.page_sizes.peek(address) if address is not None else DEFAULT_PAGE_SIZE
 
     def _send_small_file(self, client: Client) -> None:

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import mmh3
 
@@ -71,9 +72,8 @@ class WorkerIdentity:
         return f"worker-{uuid.UUID(bytes=self.identifier)}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class WorkerAddress:
-    """Where a worker's HTTP server listens."""
+class WorkerAddress(NamedTuple):
+    """Where a worker's HTTP server listens. A tuple, because every read looks it up in dictionaries."""
 
     host: str
     http_port: int

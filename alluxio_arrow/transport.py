@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 import struct
 import threading
@@ -34,8 +35,8 @@ __all__ = ["InFlight", "LengthMismatchError", "NetworkSettings", "Reply", "Trans
 
 logger = logging.getLogger(__name__)
 
-#: First bytes of an answer are received here: a head has some 90 bytes, a small body comes along with it.
-_SCRATCH_BYTES = 2048
+#: Bytes received at first: a head has some 90, a small body comes along with it, a large one shall not (it would be copied).
+_HEAD_BYTES = 2048
 
 #: Idle connections kept per worker; further ones are closed when their answer has been read.
 _MAX_IDLE = 32
@@ -95,22 +96,24 @@ class LengthMismatchError(ShortReadError):
 
 
 class _Connection:
-    __slots__ = ("idle_since", "sock")
+    __slots__ = ("_poll", "idle_since", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
+        self.use(sock)
+
+    def use(self, sock: socket.socket) -> None:
+        """Go on with another socket."""
         self.sock = sock
         #: Clock reading when it was last given back; None while it has never been used.
         self.idle_since: float | None = None
+        # Made once: asking costs one system call then.
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        self._poll = poll.poll
 
     def is_quiet(self) -> bool:
         """Whether the idle connection is open and holds no unread byte; anything else must not be used again."""
-        try:
-            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not self._poll(0)
 
 
 class _Pool:
@@ -182,8 +185,7 @@ class _Pool:
     def reopen(self, connection: _Connection) -> None:
         """Replace the socket of a connection that was closed while idle; it keeps its place among the open ones."""
         connection.sock.close()
-        connection.sock = _connect(self.address, self.settings, self.counters)
-        connection.idle_since = None
+        connection.use(_connect(self.address, self.settings, self.counters))
 
     def _connect(self) -> _Connection:
         try:
@@ -258,32 +260,130 @@ class InFlight:
         UnplainAnswerError
             The answer is not a plain one; to be asked for again by `Transport.get`.
         """
-        with self._exchange() as exchange:
-            return exchange.receive_into(view)
+        connection = self._take()
+        is_clean = False
+        try:
+            answer = self._receive_head(connection)
+            if answer is None:
+                return False
+            head, early = answer
+            if head.content_length != len(view) or head.status != 200:
+                raise self._unexpected(head, len(view))
+            self._receive_body(connection, early, view)
+            # What came behind the body would be taken for the next answer.
+            is_clean = head.keep_alive and len(early) <= len(view)
+            return True
+        finally:
+            self._end(connection, is_clean=is_clean)
 
     def receive(self) -> Reply | None:
         """Receive the whole body, however long; None when the worker closed the connection without an answer."""
-        with self._exchange() as exchange:
-            return exchange.receive()
+        connection = self._take()
+        is_clean = False
+        try:
+            answer = self._receive_head(connection)
+            if answer is None:
+                return None
+            head, early = answer
+            if not head.is_plain or head.content_length is None:
+                raise UnplainAnswerError
+            body = bytearray(head.content_length)
+            self._receive_body(connection, early, memoryview(body))
+            is_clean = head.keep_alive and len(early) <= len(body)
+            return Reply(head.status, bytes(body))
+        finally:
+            self._end(connection, is_clean=is_clean)
 
     def cancel(self) -> None:
         """Give up the answer: closes the connection, since an unread answer would be taken for the next one's."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._end_speculation()
-            self._pool.discard(connection)
+        if self._connection is not None:
+            self._pool.discard(self._take())
 
-    def _exchange(self) -> _Exchange:
+    def _take(self) -> _Connection:
         connection, self._connection = self._connection, None
         if connection is None:
             raise RuntimeError("the answer to this request was received or given up before")
-        self._end_speculation()
-        return _Exchange(self._pool, connection, self._request)
-
-    def _end_speculation(self) -> None:
         if self._is_speculative:
             self._is_speculative = False
             self._pool.end_speculation()
+        return connection
+
+    def _end(self, connection: _Connection, *, is_clean: bool) -> None:
+        if is_clean:
+            self._pool.release(connection)
+        else:
+            self._pool.discard(connection)
+
+    def _unexpected(self, head: Head, wanted: int) -> Exception:
+        if not head.is_plain:
+            return UnplainAnswerError()
+        mismatch = LengthMismatchError(
+            f"worker {self._pool.address} announced {head.content_length} bytes where {wanted} were expected"
+        )
+        mismatch.announced = head.content_length or 0
+        return mismatch
+
+    def _receive_head(self, connection: _Connection) -> tuple[Head, bytes] | None:
+        """The head and the body bytes that came along; None when the worker closed without a byte."""
+        try:
+            received = connection.sock.recv(_HEAD_BYTES)
+        except OSError as error:
+            received = self._nothing(error)
+        if not received:
+            received = self._ask_again(connection)
+            if not received:
+                return None
+        while (end := find_head_end(received)) < 0:
+            if len(received) > MAX_HEAD_SIZE:
+                raise UnplainAnswerError
+            try:
+                more = connection.sock.recv(_HEAD_BYTES)
+            except OSError as error:
+                raise self._broken(error) from error
+            if not more:
+                raise ShortReadError(f"worker {self._pool.address} closed the connection within a response head")
+            received += more
+        head = parse_head(received[:end])
+        if head is None:
+            raise UnplainAnswerError
+        return head, received[end:]
+
+    def _nothing(self, error: OSError) -> bytes:
+        """A reset before the first byte is a close like any other: workers drop what they cannot serve."""
+        if isinstance(error, BlockingIOError):
+            raise self._broken(error) from error
+        return b""
+
+    def _ask_again(self, connection: _Connection) -> bytes:
+        """First bytes of a second answer, if the first request perhaps never arrived; empty if closing was the answer."""
+        used_since = connection.idle_since
+        if used_since is None or self._pool.clock() - used_since <= _TRUSTED_IDLE_S:
+            return b""
+        # It may have been closed while it lay idle, before the worker saw this request. Ask once more on a new one.
+        self._pool.counters.add(retries=1)
+        self._pool.reopen(connection)
+        try:
+            connection.sock.sendall(self._request)
+            return connection.sock.recv(_HEAD_BYTES)
+        except OSError as error:
+            return self._nothing(error)
+
+    def _receive_body(self, connection: _Connection, early: bytes, view: memoryview) -> None:
+        filled = min(len(early), len(view))
+        view[:filled] = early[:filled]
+        while filled < len(view):
+            try:
+                count = connection.sock.recv_into(view[filled:], 0, _MSG_WAITALL)
+            except OSError as error:
+                raise self._broken(error) from error
+            if count == 0:
+                raise ShortReadError(f"worker {self._pool.address} closed the connection after {filled} of {len(view)} bytes")
+            filled += count
+
+    def _broken(self, error: OSError) -> WorkerTimeoutError | ShortReadError:
+        if isinstance(error, BlockingIOError):  # SO_RCVTIMEO ran out
+            return WorkerTimeoutError(f"worker {self._pool.address} sent nothing for {self._pool.settings.read_timeout_s:g} s")
+        return ShortReadError(f"connection to worker {self._pool.address} broke: {error}")
 
     def __del__(self) -> None:
         # Arrow's scans never close files: a reader that dies with an answer unread gives up its connection here.
@@ -295,115 +395,6 @@ class InFlight:
         else:
             # In a forked child the pool's lock may have been held by a thread that is no more; the socket is the parent's.
             connection.sock.close()
-
-
-class _Exchange:
-    """Receiving one answer. As a context manager it gives the connection back, or closes it when anything is amiss."""
-
-    __slots__ = ("_connection", "_is_clean", "_pool", "_request", "_scratch")
-
-    def __init__(self, pool: _Pool, connection: _Connection, request: bytes) -> None:
-        self._pool = pool
-        self._connection = connection
-        self._request = request
-        self._is_clean = False
-        self._scratch = bytearray(_SCRATCH_BYTES)
-
-    def __enter__(self) -> _Exchange:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_clean:
-            self._pool.release(self._connection)
-        else:
-            self._pool.discard(self._connection)
-
-    def receive_into(self, view: memoryview) -> bool:
-        answer = self._receive_head()
-        if answer is None:
-            return False
-        head, early = answer
-        if not head.is_plain:
-            raise UnplainAnswerError
-        if head.content_length != len(view):
-            mismatch = LengthMismatchError(
-                f"worker {self._pool.address} announced {head.content_length} bytes where {len(view)} were expected"
-            )
-            mismatch.announced = head.content_length or 0
-            raise mismatch
-        self._receive_body(early, view)
-        self._is_clean = head.keep_alive and len(early) <= len(view)
-        return True
-
-    def receive(self) -> Reply | None:
-        answer = self._receive_head()
-        if answer is None:
-            return None
-        head, early = answer
-        if not head.is_plain or head.content_length is None:
-            raise UnplainAnswerError
-        body = bytearray(head.content_length)
-        self._receive_body(early, memoryview(body))
-        self._is_clean = head.keep_alive and len(early) <= len(body)
-        return Reply(head.status, bytes(body))
-
-    def _receive_head(self) -> tuple[Head, bytes] | None:
-        """The head and the body bytes that came along; None when the worker closed without a byte."""
-        received = self._first_bytes()
-        if not received:
-            return None
-        while (end := find_head_end(received)) < 0:
-            if len(received) > MAX_HEAD_SIZE:
-                raise UnplainAnswerError
-            count = self._receive_some(memoryview(self._scratch))
-            if count == 0:
-                raise ShortReadError(f"worker {self._pool.address} closed the connection within a response head")
-            received += self._scratch[:count]
-        head = parse_head(received[:end])
-        if head is None:
-            raise UnplainAnswerError
-        return head, received[end:]
-
-    def _first_bytes(self) -> bytes:
-        """First bytes of the answer; empty when the worker closed the connection, and that was its answer."""
-        used_since = self._connection.idle_since
-        count = self._receive_or_closed()
-        if count == 0 and used_since is not None and self._pool.clock() - used_since > _TRUSTED_IDLE_S:
-            # It may have been closed while it lay idle, before the worker saw this request. Ask once more on a new one.
-            self._pool.counters.add(retries=1)
-            self._pool.reopen(self._connection)
-            try:
-                self._connection.sock.sendall(self._request)
-            except OSError as error:
-                logger.debug("sending to %s failed: %s", self._pool.address, error)
-            count = self._receive_or_closed()
-        return bytes(self._scratch[:count])
-
-    def _receive_or_closed(self) -> int:
-        try:
-            return self._receive_some(memoryview(self._scratch))
-        except ShortReadError:
-            # A reset before the first byte is a close like any other: workers drop what they cannot serve.
-            return 0
-
-    def _receive_body(self, early: bytes, view: memoryview) -> None:
-        filled = min(len(early), len(view))
-        view[:filled] = early[:filled]
-        while filled < len(view):
-            count = self._receive_some(view[filled:], _MSG_WAITALL)
-            if count == 0:
-                raise ShortReadError(f"worker {self._pool.address} closed the connection after {filled} of {len(view)} bytes")
-            filled += count
-
-    def _receive_some(self, view: memoryview, flags: int = 0) -> int:
-        try:
-            return self._connection.sock.recv_into(view, 0, flags)
-        except BlockingIOError as error:  # SO_RCVTIMEO ran out
-            raise WorkerTimeoutError(
-                f"worker {self._pool.address} sent nothing for {self._pool.settings.read_timeout_s:g} s"
-            ) from error
-        except OSError as error:
-            raise ShortReadError(f"connection to worker {self._pool.address} broke: {error}") from error
 
 
 class Transport:

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 import alluxio_arrow
 from alluxio_arrow import errors
+from alluxio_arrow.fetch import PageRequest
 from alluxio_arrow.http1 import find_head_end, parse_head
 from alluxio_arrow.membership import StaticMembership, decode_worker
 from alluxio_arrow.metadata import ChangedPaths, MetadataCache, reconcile
 from alluxio_arrow.pages import ColdRun, coalesce, plan_page_reads
 from alluxio_arrow.paths import PathMapper, canonical_ufs_path, file_id, is_addressable, parent_of
 from alluxio_arrow.properties import parse_bool, parse_duration_s, parse_list, parse_size, read_site_properties
-from alluxio_arrow.protocol import FileStatus, decode_statuses, page_target
+from alluxio_arrow.protocol import FileStatus, decode_statuses, page_request
 from alluxio_arrow.ring import HashRing, Snapshot, WorkerAddress, WorkerIdentity
 
 DATA = Path(__file__).parents[1] / "data"
@@ -159,12 +160,17 @@ def test_coalescing_keeps_every_byte(pairs, hole, limit):
 
 
 def test_a_whole_page_is_asked_for_openly():
-    read = plan_page_reads(0, 10, page_size=10)[0]
-    assert page_target("id", read, to_end=True) == "/v1/file/id/page/0"
-    tail = plan_page_reads(4, 6, page_size=10)[0]
-    assert page_target("id", tail, to_end=True) == "/v1/file/id/page/0?offset=4"
-    start = plan_page_reads(0, 4, page_size=10)[0]
-    assert page_target("id", start, to_end=False) == "/v1/file/id/page/0?offset=0&length=4"
+    def target(offset, length, *, to_end):
+        (read,) = plan_page_reads(offset, length, page_size=10)
+        request = page_request("id", read, to_end=to_end, authority="[::1]:7")
+        line, host = request.removesuffix(b"\r\n\r\n").decode().split("\r\n")
+        assert host == "Host: [::1]:7"
+        assert PageRequest(0, 1, request).target == line.split()[1]
+        return line
+
+    assert target(0, 10, to_end=True) == "GET /v1/file/id/page/0 HTTP/1.1"
+    assert target(34, 6, to_end=True) == "GET /v1/file/id/page/3?offset=4 HTTP/1.1"
+    assert target(0, 4, to_end=False) == "GET /v1/file/id/page/0?offset=0&length=4 HTTP/1.1"
 
 
 def test_cold_files_are_asked_less_and_less():
