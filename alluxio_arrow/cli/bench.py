@@ -178,7 +178,8 @@ def verdict(ways: list[Measured], *, round_trip_s: float | None, window: int, pa
 
 def _comparison(cache: Measured, ufs: Measured, *, is_local: bool) -> str:
     def ratio(one: float, other: float) -> str:
-        return f"{other / one:.1f} times faster" if one <= other else f"{one / other:.1f} times slower"
+        times, word = (other / one, "faster") if one <= other else (one / other, "slower")
+        return f"{times:.0f} times {word}" if times >= 10 else f"{times:.1f} times {word}"
 
     in_order, at_random = ratio(cache.scan_s, ufs.scan_s), ratio(cache.random_s, ufs.random_s)
     text = f"against the under store, the cache is {in_order} in order and {at_random} at random places."

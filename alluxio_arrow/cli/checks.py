@@ -278,7 +278,8 @@ class Checks:
                     "under store", "fail", f"{self._path} does not exist there", "check the path, its bucket and target_options"
                 )
                 return
-            sample = self._sample[:1]
+            # Without the cluster's help, so that this says something when that is what is broken.
+            sample = [status] if not status.is_directory else [file for file in ufs.list(canonical) or () if file.size][:1]
             if sample:
                 ufs.read_ranges(sample[0].path, [(0, 1)], [memoryview(bytearray(1))])
         except Exception as error:  # noqa: BLE001 - every store has errors of its own
@@ -290,7 +291,7 @@ class Checks:
                 _advice(_UFS_ADVICE, f"{type(error).__name__} {text}", "check target_protocol and target_options"),
             )
             return
-        read = "was listed and read" if sample else "was listed; there is no file in it to read"
+        read = "was listed and read" if sample else "was listed; no file lies directly in it to be read"
         yield Finding("under store", "ok", f"{store}: {self._path} {read}")
 
     @cached_property
@@ -390,11 +391,12 @@ class Checks:
             yield Finding("page size", "skip", "no file of several pages is cached here; load one and ask again")
             return
         wrong = {address: size for address, size in sizes.items() if stated not in (None, size)}
-        for address, size in sorted(wrong.items()):
+        for size in sorted(set(wrong.values())):
+            whose = sorted(str(address) for address in wrong if wrong[address] == size)
             yield Finding(
                 "page size",
                 "fail",
-                f"{stated:,} bytes are configured, but worker {address} has pages of {size:,} bytes",
+                f"{stated:,} bytes are configured, but pages of {_some(whose)} have {size:,}",
                 f"set page_size={size}, or leave it out to have it detected (alluxio.worker.page.store.page.size)",
             )
         if len(set(sizes.values())) > 1:
@@ -451,6 +453,11 @@ class Checks:
 def _round_trips(health: list[Health]) -> str:
     times = [each.round_trip_s for each in health if each.round_trip_s is not None]
     return f"{len(times)} of {len(health)} answer, round trips {human_time(min(times))} to {human_time(max(times))}"
+
+
+def _some(names: list[str]) -> str:
+    """The first of `names`, and how many more there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _split_requirement(requirement: str) -> tuple[str, list[tuple[str, str]]]:

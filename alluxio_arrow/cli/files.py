@@ -51,7 +51,7 @@ def _entry(client: Client, status: FileStatus) -> dict[str, Any]:
         "path": client.mapper.to_arrow(status.path),
         "type": "directory" if status.is_directory else "file",
         "size": None if status.is_directory else status.size,
-        "modified": modified.isoformat().replace("+00:00", "Z") if modified else None,
+        "modified": modified.isoformat(timespec="milliseconds").replace("+00:00", "Z") if modified else None,
     }
 
 

@@ -189,16 +189,15 @@ class Output:
             self.paragraph(f"{name:<{indent}}", value, style="dim")
 
     def paragraph(self, label: str, text: str, *, style: str = "", indent: int | None = None) -> None:
-        """Write `label` and, beside it, `text`, wrapped between words; a terminal's width is used, not a pipe's."""
+        """Write `label` and, behind it, `text`; on a terminal wrapped between words, the further lines indented alike."""
         text = visible(text)
-        lines = [text]
-        beside = len(label) if indent is None else indent
+        lines = [label + text]
         if self.width is not None:
-            room = max(self.width - beside, 12)
-            lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
-        self.write((self.style(label, style) + lines[0]).rstrip() + "\n")
-        for line in lines[1:]:
-            self.write(" " * beside + line + "\n")
+            further = " " * (len(label) if indent is None else indent)
+            lines = textwrap.wrap(text, self.width, initial_indent=label, subsequent_indent=further, break_on_hyphens=False)
+        first, *rest = lines or [label]
+        for line in [self.style(label, style) + first[len(label) :], *rest]:
+            self.write(line.rstrip() + "\n")
 
     @property
     def _ellipsis(self) -> str:

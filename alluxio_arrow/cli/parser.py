@@ -217,7 +217,7 @@ def _add_stop(parser: argparse.ArgumentParser) -> None:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help="where loaded files lie (default: the configured ufs_root)")
-    parser.add_argument("--files", type=_number(1), default=20, metavar="N", help="files looked at, at most (default 20)")
+    parser.add_argument("--files", type=_number(1), default=50, metavar="N", help="files looked at, at most (default 50)")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

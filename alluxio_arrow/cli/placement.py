@@ -95,10 +95,15 @@ def judge_placement(
         ring = HashRing(workers, count)
         return sum(ring.candidates(path)[0] in who for path, who in held.items())
 
-    now = matched(configured) if workers else 0
-    enough = _FITS * len(held)
-    fits = bool(held) and now >= enough
-    others: tuple[int, ...] = ()
-    if held and not fits:
-        others = tuple(count for count in _COUNTS if count != configured and matched(count) >= enough)
-    return Placement(len(held), now, fits, others)
+    if not held or not workers:
+        return Placement(len(held), 0, fits=False, others=())
+    now, everything = matched(configured), len(held)
+    if now == everything:
+        return Placement(everything, now, fits=True, others=())
+    scores = {count: matched(count) for count in _COUNTS if count != configured}
+    # Neighbouring counts share most of their points, so one that explains every place beats one that explains most of them.
+    perfect = tuple(count for count, score in scores.items() if score == everything)
+    if now >= _FITS * everything:
+        return Placement(everything, now, fits=not perfect, others=perfect)
+    good = sorted((count for count, score in scores.items() if score >= _FITS * everything), key=lambda count: -scores[count])
+    return Placement(everything, now, fits=False, others=perfect or tuple(good))
