@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -25,6 +26,7 @@ from alluxio_arrow.membership import StaticMembership, _open_client
 from alluxio_arrow.paths import is_addressable
 from alluxio_arrow.protocol import FileStatus, decode_statuses, info_target
 from alluxio_arrow.ring import Snapshot, WorkerAddress
+from alluxio_arrow.ufs import UnderStore
 
 __all__ = ["Checks"]
 
@@ -36,6 +38,9 @@ _CLOCK_FAIL_S = 900
 
 #: Page 0 is asked for of at most so many pairs of a file and a worker.
 _MAX_PROBES = 2000
+
+#: Directories of the under store that are listed to find a file to read.
+_LISTINGS = 10
 
 #: What connection errors say, and what to do then.
 _WORKER_ADVICE = (
@@ -279,9 +284,9 @@ class Checks:
                 )
                 return
             # Without the cluster's help, so that this says something when that is what is broken.
-            sample = [status] if not status.is_directory else [file for file in ufs.list(canonical) or () if file.size][:1]
-            if sample:
-                ufs.read_ranges(sample[0].path, [(0, 1)], [memoryview(bytearray(1))])
+            file = status if not status.is_directory else _some_file(ufs, canonical)
+            if file is not None and file.size:
+                ufs.read_ranges(file.path, [(0, 1)], [memoryview(bytearray(1))])
         except Exception as error:  # noqa: BLE001 - every store has errors of its own
             text = one_line(error)
             yield Finding(
@@ -291,7 +296,7 @@ class Checks:
                 _advice(_UFS_ADVICE, f"{type(error).__name__} {text}", "check target_protocol and target_options"),
             )
             return
-        read = "was listed and read" if sample else "was listed; no file lies directly in it to be read"
+        read = "was listed and read" if file is not None else "was listed; no file was found in it to be read"
         yield Finding("under store", "ok", f"{store}: {self._path} {read}")
 
     @cached_property
@@ -448,6 +453,20 @@ class Checks:
                 f"{seen}, and no usual count fits better",
                 "workers came or went since the files were loaded (load them again), or the servers have an unusual count",
             )
+
+
+def _some_file(ufs: UnderStore, directory: str) -> FileStatus | None:
+    """A file that is not empty from below `directory`, if a few listings find one."""
+    waiting = deque([directory])
+    for _ in range(_LISTINGS):
+        if not waiting:
+            break
+        children = ufs.list(waiting.popleft()) or []
+        for child in children:
+            if child.size:
+                return child
+        waiting.extend(child.path for child in children if child.is_directory)
+    return None
 
 
 def _round_trips(health: list[Health]) -> str:

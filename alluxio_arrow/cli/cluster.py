@@ -86,7 +86,7 @@ def _show_workers(session: Session, entries: list[dict[str, Any]], health: dict[
         Column("ADDRESS", minimum=15),
         Column("SHARE", right=True),
         Column("HEALTH"),
-        Column("PAGES", right=True),
+        Column("PAGE SIZE", right=True),
         Column("PING", right=True),
         Column("IDENTITY", minimum=4),
     ]
@@ -115,11 +115,10 @@ def where(session: Session, arguments: argparse.Namespace) -> int:
     """Show the owners of files, and how much of them is cached."""
     client = session.client
     client.membership.refresh()
-    entries = [
-        _locate(client, file, limit=None if arguments.all else _PAGES)
-        for path in arguments.paths
-        for file in files_of(client, path, recursive=arguments.recursive)
-    ]
+    files = [file for path in arguments.paths for file in files_of(client, path, recursive=arguments.recursive)]
+    limit = None if arguments.all else _PAGES
+    down: set[WorkerAddress] = set()
+    entries = in_parallel(lambda file: _locate(client, file, limit=limit, down=down), files)
     if session.out.as_json:
         session.out.json(entries)
     else:
@@ -137,7 +136,8 @@ def where(session: Session, arguments: argparse.Namespace) -> int:
     return EXIT_UNREACHABLE if entries and all(entry["state"] == "down" for entry in entries) else EXIT_OK
 
 
-def _locate(client: Client, file: FileStatus, *, limit: int | None) -> dict[str, Any]:
+def _locate(client: Client, file: FileStatus, *, limit: int | None, down: set[WorkerAddress]) -> dict[str, Any]:
+    """What is known of one file; `down` is told which workers did not answer, so that nobody waits for them again."""
     candidates = client.candidates(file.path)
     entry: dict[str, Any] = {
         "path": client.mapper.to_arrow(file.path),
@@ -152,9 +152,13 @@ def _locate(client: Client, file: FileStatus, *, limit: int | None) -> dict[str,
         "state": "down",
     }
     for index, address in enumerate(candidates):
-        try:
-            pages = count_pages(client, address, file, limit=limit)
-        except (WorkerUnavailableError, WorkerTimeoutError):
+        pages = None
+        if address not in down:
+            try:
+                pages = count_pages(client, address, file, limit=limit)
+            except (WorkerUnavailableError, WorkerTimeoutError):
+                down.add(address)
+        if pages is None:
             if index:
                 entry["replicas"].append({"address": str(address), "pages_cached": None})
             continue

@@ -74,7 +74,7 @@ def ls(session: Session, arguments: argparse.Namespace) -> int:
     if out.as_json:
         out.json([_entry(client, status) for status, _ in found])
     elif arguments.long:
-        columns = [Column("SIZE", right=True), Column("MODIFIED", minimum=10), Column("NAME", minimum=12, keep_end=True)]
+        columns = [Column("SIZE", right=True), Column("MODIFIED (UTC)", minimum=10), Column("NAME", minimum=12, keep_end=True)]
         out.table(columns, [[*_size_and_time(status), _name(status, shown)] for status, shown in found])
     else:
         for status, shown in found:

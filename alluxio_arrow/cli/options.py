@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -47,7 +48,7 @@ def add_connection_options(parser: argparse.ArgumentParser, *, is_shown: bool, s
     )
 
     def add(flag: str, *, meaning: str, **how: Any) -> argparse.Action:
-        text = meaning.replace("%", "%%").replace("`", "") if is_shown else argparse.SUPPRESS
+        text = _as_help(meaning) if is_shown else argparse.SUPPRESS
         return group.add_argument(flag, default=argparse.SUPPRESS, help=text, **how)
 
     config = add("--config", metavar="FILE", dest="config", meaning="the cluster's alluxio-site.properties")
@@ -75,13 +76,30 @@ def add_connection_options(parser: argparse.ArgumentParser, *, is_shown: bool, s
     )
 
 
+def _as_help(meaning: str) -> str:
+    """`meaning` with the flags' names in place of the arguments', as argparse wants it."""
+    names = {option.name for option in OPTIONS} - set(_NOT_FLAGS)
+
+    def spell(matched: re.Match[str]) -> str:
+        word = matched.group(1)
+        return f"--{word.replace('_', '-')}" if word in names else word
+
+    return re.sub("`(.*?)`", spell, meaning).replace("%", "%%")
+
+
 def _metavar(option: Option) -> str:
     name = option.name
     if name.endswith("_hosts"):
         return "HOSTS"
     if name in _FILES:
         return "FILE"
-    for ending, metavar in (("_port", "PORT"), ("_s", "SECONDS"), ("interval", "SECONDS"), ("size", "SIZE"), ("root", "URL")):
+    for ending, metavar in (
+        ("_port", "PORT"),
+        ("_s", "SECONDS"),
+        ("interval", "SECONDS"),
+        ("page_size", "SIZE"),
+        ("root", "URL"),
+    ):
         if name.endswith(ending):
             return metavar
     return "TEXT" if name.startswith(("etcd", "cluster", "target")) else "N"

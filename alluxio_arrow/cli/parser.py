@@ -20,8 +20,13 @@ _SHELLS = ("bash", "zsh", "tcsh")
 
 _EPILOG = """\
 exit codes:
-  0 done; 1 failed, or something unhealthy found; 2 wrong command line or configuration; 3 no such file or load job;
-  4 cluster unreachable; 130 ended by Ctrl-C; 141 the reader of the output went away
+  0    done
+  1    failed, or something unhealthy found
+  2    wrong command line or configuration
+  3    no such file or load job
+  4    cluster unreachable
+  130  ended by Ctrl-C
+  141  the reader of the output went away
 """
 
 
@@ -89,6 +94,7 @@ def make_parser(*, shows_all: bool = False) -> argparse.ArgumentParser:
     """The parser of the whole command line; with `shows_all`, every command's help lists the connection options, too."""
     parser = _Parser(
         prog=_PROGRAM,
+        usage="%(prog)s [OPTION ...] COMMAND [ARGUMENT ...]",
         description="Look at an Alluxio cluster, its files and its cache.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -99,8 +105,8 @@ def make_parser(*, shows_all: bool = False) -> argparse.ArgumentParser:
         "--print-completion", choices=_SHELLS, default=argparse.SUPPRESS, help="print the shell's completion script"
     )
     _add_common(parser, is_shown=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=_PROGRAM, parser_class=_Parser)
     add_connection_options(parser, is_shown=True)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Parser)
     for name, (module, function, summary, add_arguments) in _COMMANDS.items():
         command = commands.add_parser(
             name,

@@ -6,9 +6,10 @@ here has a bound.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -29,6 +30,9 @@ _THREADS = 16
 _SAMPLED_DIRECTORIES = 50
 _SAMPLED_FILES = 2000
 
+#: Pages that are asked for one after the other.
+_FEW_PAGES = 8
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -38,12 +42,27 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     listed = list(items)
     if len(listed) < 2:
         return [function(item) for item in listed]
-    executor = ThreadPoolExecutor(min(_THREADS, len(listed)))
+    futures: list[Future[R]] = [Future() for _ in listed]
+    waiting = deque(zip(futures, listed, strict=True))
+
+    def work() -> None:
+        while True:
+            try:
+                future, item = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                future.set_result(function(item))
+            except BaseException as error:  # noqa: BLE001 - raised again by whoever takes the result
+                future.set_exception(error)
+
+    for _ in range(min(_THREADS, len(listed))):
+        # Not an executor's threads: after Ctrl-C, the interpreter would wait for the time-outs of what is under way.
+        threading.Thread(target=work, daemon=True).start()
     try:
-        return list(executor.map(function, listed))
+        return [future.result() for future in futures]
     finally:
-        # After Ctrl-C, nobody waits for the time-outs of what is under way.
-        executor.shutdown(wait=False, cancel_futures=True)
+        waiting.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +180,19 @@ def count_pages(client: Client, address: WorkerAddress, file: FileStatus, *, lim
         actual = client.page_sizes.verify_again(address, file.size, identifier, ask)
         page_size = actual or page_size
     total = -(-file.size // page_size)
-    pages = range(total)
+    pages: Sequence[int] = range(total)
     if limit is not None and total > limit:
-        pages = [index * (total - 1) // (limit - 1) for index in range(limit)]  # type: ignore[assignment]
-    found = sum(in_parallel(lambda page: has_page(client, address, file.path, page), pages))
+        pages = [index * (total - 1) // (limit - 1) for index in range(limit)]
+    found = sum(_has_pages(client, address, file.path, pages))
     return CachedPages(found, len(pages), total, page_size)
+
+
+def _has_pages(client: Client, address: WorkerAddress, path: str, pages: Sequence[int]) -> list[bool]:
+    def ask(page: int) -> bool:
+        return has_page(client, address, path, page)
+
+    # Several files are looked at side by side already; threads pay for many pages only.
+    return [ask(page) for page in pages] if len(pages) <= _FEW_PAGES else in_parallel(ask, pages)
 
 
 def sample_files(client: Client, path: str, limit: int) -> list[FileStatus]:

@@ -8,7 +8,7 @@ from alluxio_arrow.cli import checks
 from alluxio_arrow.cli.placement import judge_placement
 from alluxio_arrow.ring import HashRing, WorkerIdentity
 from alluxio_arrow.testing import MiniCluster
-from alluxio_arrow.testing.etcd import free_port
+from alluxio_arrow.testing.etcd import Etcd, free_port
 
 from .conftest import connection
 
@@ -155,6 +155,34 @@ def test_a_password(run, tmp_path, monkeypatch):
         right = run("doctor")
         assert right.code == 0
         assert "hunter2" not in right.out + right.err
+
+
+def test_an_etcd_with_tls(run, tmp_path):
+    import trustme
+
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1")
+    paths = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    server.cert_chain_pems[0].write_to_path(paths["cert"])
+    server.private_key_pem.write_to_path(paths["key"])
+    with Etcd(cert_file=paths["cert"], key_file=paths["key"]) as etcd:
+        options = ["doctor", "--etcd-hosts", etcd.endpoint, "--etcd-timeout-s", "2"]
+        trusted = run(*options, "--etcd-ca-cert", paths["ca"])
+        assert f"ok    etcd: {etcd.endpoint} answers, version" in trusted.out
+        assert "no cluster is registered at all" in trusted.out
+        assert "does it speak TLS? Then set etcd_ca_cert" in run(*options).out
+        # Any other certificate that is no authority of this server.
+        distrusted = run(*options, "--etcd-ca-cert", other_authority(tmp_path))
+        assert "check etcd_ca_cert" in distrusted.out
+
+
+def other_authority(directory):
+    import trustme
+
+    path = str(directory / "other")
+    trustme.CA().cert_pem.write_to_path(path)
+    return path
 
 
 def test_clocks(doctor, monkeypatch):
