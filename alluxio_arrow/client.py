@@ -29,6 +29,7 @@ from alluxio_arrow.metadata import ChangedPaths, MetadataCache, reconcile
 from alluxio_arrow.page_size import PageSizes
 from alluxio_arrow.pages import ColdRun, coalesce, plan_page_reads
 from alluxio_arrow.paths import PathMapper, file_id, is_addressable, parent_of
+from alluxio_arrow.prefetch import Footers
 from alluxio_arrow.protocol import (
     HEALTH_TARGET,
     FileStatus,
@@ -62,6 +63,11 @@ _UFS_RANGE_BYTES = 64 << 20
 #: How long `finish` waits for reads in flight, in seconds.
 _FINISH_TIMEOUT_S = 2.0
 _FINISH_POLL_S = 0.002
+
+
+#: Waiting longer than this for an answer's first byte makes a worker far; and how much the newest wait counts.
+_FAR_S = 0.0003
+_LATENCY_WEIGHT = 0.25
 
 
 class OpenFile:
@@ -146,6 +152,9 @@ class Client:
             else None
         )
         self._clock = clock
+        self.footers = Footers()
+        self._latency_s: dict[WorkerAddress, float] = {}
+        self._connecting: set[WorkerAddress] = set()
         self._seen: Snapshot | None = None
         self._hints: dict[str, set[str]] = {}
         self._executor: ThreadPoolExecutor | None = None
@@ -564,6 +573,29 @@ class Client:
             self.counters.add(page_misses=fetched.misses)
         if fetched.pages:
             self.transport.mark_up(address)
+        if fetched.latency_s is not None:
+            known = self._latency_s.get(address, fetched.latency_s)
+            self._latency_s[address] = known + _LATENCY_WEIGHT * (fetched.latency_s - known)
+
+    def is_far(self, file: OpenFile) -> bool:
+        """Whether waiting for the worker of `file` takes so long that guessing what will be read next may pay."""
+        address = next(iter(self.workers_of(file)), None)
+        return address is not None and self._latency_s.get(address, 0.0) > _FAR_S
+
+    def start_connecting(self, address: WorkerAddress) -> None:
+        """Open one more connection in the background, for requests sent ahead; one at a time for each worker."""
+        if address not in self._connecting and not self._is_finishing:
+            self._connecting.add(address)
+            self._background().submit(self._connect_quietly, address)
+
+    def _connect_quietly(self, address: WorkerAddress) -> None:
+        try:
+            self.transport.add_idle(address)
+        except (AlluxioError, OSError) as error:
+            # Whoever really needs a connection finds out.
+            logger.debug("no further connection to %s: %s", address, error)
+        finally:
+            self._connecting.discard(address)
 
     def plan(self, file: OpenFile, address: WorkerAddress, start: int, end: int, *, page_size: int) -> list[PageRequest]:
         """Page requests for the bytes ``[start, end)`` of `file`, ascending."""

@@ -48,6 +48,8 @@ class Fetched:
         Page answers and bytes that it gave.
     requests, misses
         Requests sent, and those answered by "not cached".
+    latency_s
+        Seconds waited for the first byte of the first answer; None if none came.
     error
         The last thing that went wrong, if anything did; with `is_down`, the worker is not worth asking for a while.
     """
@@ -57,6 +59,7 @@ class Fetched:
     received: int = 0
     requests: int = 0
     misses: int = 0
+    latency_s: float | None = None
     error: OSError | None = None
     is_down: bool = False
 
@@ -119,6 +122,8 @@ def fetch_pages(
                 else:
                     cold.miss()
                     fetched.missing.append((page.start, page.end))
+                if fetched.latency_s is None:
+                    fetched.latency_s = in_flight.waited_s
                 page = None
     except (WorkerUnavailableError, WorkerTimeoutError) as error:
         fetched.error, fetched.is_down = error, True

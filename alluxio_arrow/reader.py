@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from alluxio_arrow.ahead import PagesAhead
+from alluxio_arrow.ahead import PagesAhead, RangesAhead
 from alluxio_arrow.client import Client, OpenFile
 from alluxio_arrow.page_size import DEFAULT_PAGE_SIZE
+from alluxio_arrow.prefetch import Predictor
 from alluxio_arrow.process import PerProcess
 
 __all__ = ["AlluxioFile", "ArrowFile"]
@@ -70,6 +71,10 @@ class AlluxioFile(io.RawIOBase):
         self._block_start = 0
         self._ahead = PagesAhead(self._file)
         self._window = 1
+        #: Only for Parquet files of far workers.
+        self._predictor: Predictor | None = None
+        self._ranges: RangesAhead | None = None
+        self._has_no_footer = False
         if self._file.known_status is None:
             client.start_look_up(path)
         else:
@@ -181,6 +186,8 @@ class AlluxioFile(io.RawIOBase):
         """Give up what was requested ahead. Idempotent."""
         if not self.closed:
             self._ahead.drop(self._clients.peek())
+            if self._ranges is not None:
+                self._ranges.drop(self._clients.peek())
             self._block = None
         super().close()
 
@@ -201,11 +208,38 @@ class AlluxioFile(io.RawIOBase):
             return self._block.slice(start - self._block_start, length)
         buffer = pa.allocate_buffer(length)
         view = memoryview(buffer).cast("B")
-        if self._block is None and not by_blocks:
-            client.read_into(self._file, start, view)
-        else:
+        if self._block is not None or by_blocks:
             self._fill(client, start, view, by_blocks=by_blocks)
+            return buffer
+        filled = self._ranges.receive(client, start, view) if self._ranges is not None else 0
+        if filled < length:
+            client.read_into(self._file, start + filled, view[filled:])
+        self._look_ahead(client, start, buffer)
         return buffer
+
+    def _look_ahead(self, client: Client, start: int, content: pa.Buffer) -> None:
+        """Request what a Parquet reader will ask for after `content`, if the worker is far enough for that to pay."""
+        status = client.status_of(self._file)
+        end = start + content.size
+        if end == status.size:
+            client.footers.keep(status, content)
+            return
+        if self._predictor is None:
+            if self._has_no_footer or not client.is_far(self._file):
+                return
+            footer = client.footers.of(status)
+            if footer is None:
+                self._has_no_footer = True
+                return
+            self._predictor, self._ranges = Predictor(footer), RangesAhead(self._file)
+        predictor, ranges = self._predictor, self._ranges
+        predictor.read(start, end)
+        if ranges is None or not client.cache_is_known_usable(self._file):
+            return
+        for expired in predictor.expired():
+            ranges.forget(client, expired)
+        while (span := predictor.next()) is not None and ranges.request(client, *span):
+            predictor.requested(span)
 
     def _fill(self, client: Client, start: int, view: memoryview, *, by_blocks: bool) -> None:
         filled = 0

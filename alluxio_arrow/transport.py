@@ -167,6 +167,14 @@ class _Pool:
                 self._speculative += 1
             return connection
 
+    def add_idle(self) -> None:
+        """Open one more connection for requests that nobody waits for yet, unless there are enough."""
+        with self._changed:
+            if self.open >= self._limit // 2 or len(self._idle) >= _MAX_IDLE:
+                return
+            self.open += 1
+        self.release(self._connect())
+
     def end_speculation(self) -> None:
         """One request sent by `acquire_idle` has been read or given up."""
         with self._changed:
@@ -223,7 +231,7 @@ class _Pool:
 class InFlight:
     """A request that has been sent and whose answer is still to be received, or given up."""
 
-    __slots__ = ("_connection", "_is_speculative", "_pool", "_request", "_transport")
+    __slots__ = ("_connection", "_is_speculative", "_pool", "_request", "_transport", "waited_s")
 
     def __init__(
         self, transport: Transport, pool: _Pool, connection: _Connection, request: bytes, *, is_speculative: bool = False
@@ -233,6 +241,8 @@ class InFlight:
         self._connection: _Connection | None = connection
         self._request = request
         self._is_speculative = is_speculative
+        #: Seconds waited for the first byte of the answer, once it is there.
+        self.waited_s = 0.0
         try:
             connection.sock.sendall(request)
         except OSError as error:
@@ -325,10 +335,13 @@ class InFlight:
 
     def _receive_head(self, connection: _Connection) -> tuple[Head, bytes] | None:
         """The head and the body bytes that came along; None when the worker closed without a byte."""
+        clock = self._pool.clock
+        began = clock()
         try:
             received = connection.sock.recv(_HEAD_BYTES)
         except OSError as error:
             received = self._nothing(error)
+        self.waited_s = clock() - began
         if not received:
             received = self._ask_again(connection)
             if not received:
@@ -441,6 +454,16 @@ class Transport:
         pool = self._pool(self._pools, address)
         connection = pool.acquire_idle()
         return None if connection is None else InFlight(self, pool, connection, request, is_speculative=True)
+
+    def add_idle(self, address: WorkerAddress) -> None:
+        """Open one more idle connection to the worker, if that is sensible; waits for it.
+
+        Raises
+        ------
+        WorkerUnavailableError, WorkerTimeoutError
+            It could not be opened.
+        """
+        self._pool(self._pools, address).add_idle()
 
     def get(self, address: WorkerAddress, target: str, *, is_page: bool = False) -> Reply | None:
         """The whole answer to a GET of `target`; None when the worker closed the connection without a status.
