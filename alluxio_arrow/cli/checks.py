@@ -451,7 +451,9 @@ class Checks:
                 "virtual nodes",
                 "warn",
                 f"{seen}, and no usual count fits better",
-                "workers came or went since the files were loaded (load them again), or the servers have an unusual count",
+                "use etcd_hosts, if the servers register in ETCD: a list of hosts makes another ring"
+                if isinstance(self._session.client.membership, StaticMembership)
+                else "workers came or went since the files were loaded (load them again), or the servers have an unusual count",
             )
 
 

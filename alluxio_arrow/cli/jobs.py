@@ -7,6 +7,7 @@ import shlex
 import time
 from typing import Any
 
+from alluxio_arrow.cli.options import connection_flags
 from alluxio_arrow.cli.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOT_FOUND, EXIT_OK
 from alluxio_arrow.cli.output import Cell, Column, human_size, human_time
 from alluxio_arrow.cli.session import Session
@@ -51,24 +52,24 @@ def load(session: Session, arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         session.out.progress(None)
         session.out.error(
-            f"alluxio-arrow: no longer waiting; what was submitted goes on. To stop it: {_command('stop', submitted)}"
+            f"alluxio-arrow: no longer waiting; what was submitted goes on. To stop it: {_command(session, 'stop', submitted)}"
         )
         return EXIT_INTERRUPTED
     except TimeoutError as error:
         session.out.progress(None)
-        session.out.error(f"alluxio-arrow: error: {error}; it goes on. To stop it: {_command('stop', submitted)}")
+        session.out.error(f"alluxio-arrow: error: {error}; it goes on. To stop it: {_command(session, 'stop', submitted)}")
         return EXIT_FAILED
     if session.out.as_json:
         session.out.json([{"path": path, "submitted": True} for path in paths])
     else:
         for path in paths:
             session.out.line(f"submitted: {path}")
-        session.out.hint(f"to follow it: {_command('progress', paths)}")
+        session.out.hint(f"to follow it: {_command(session, 'progress', paths)}")
     return EXIT_OK
 
 
-def _command(verb: str, paths: list[str]) -> str:
-    return f"alluxio-arrow {verb} {shlex.join(paths)}"
+def _command(session: Session, verb: str, paths: list[str]) -> str:
+    return shlex.join(["alluxio-arrow", verb, *connection_flags(session.arguments), *paths])
 
 
 def _follow(session: Session, path: str, deadline: float | None) -> LoadProgress:

@@ -81,7 +81,8 @@ def _announce(session: Session, cluster: Any) -> None:
         out.json({**settings, "workers": workers})
     else:
         flags = shlex.join([text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))])
-        out.line(f"a cluster of {len(workers)} workers over {cluster.ufs_root} runs, until Ctrl-C. In another terminal:")
+        number = "1 worker" if len(workers) == 1 else f"{len(workers)} workers"
+        out.paragraph("", f"a cluster of {number} over {cluster.ufs_root} runs, until Ctrl-C. In another terminal:")
         out.line()
         # As a line that can be copied whole: never cut or wrapped.
         out.line(f"  alluxio-arrow {flags} workers")

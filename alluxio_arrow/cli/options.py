@@ -15,7 +15,7 @@ from alluxio_arrow.cli.outcome import UsageError
 from alluxio_arrow.cli.secrets import Secrets
 from alluxio_arrow.config import ENVIRONMENT_PREFIX, OPTIONS, Option, Settings, make_settings
 
-__all__ = ["add_connection_options", "given_options", "settings_of"]
+__all__ = ["add_connection_options", "connection_flags", "given_options", "settings_of"]
 
 #: Values that only a program can give.
 _NOT_FLAGS = ("fs", "trace", "target_options")
@@ -132,6 +132,18 @@ def given_options(arguments: argparse.Namespace, secrets: Secrets) -> dict[str, 
     if pairs:
         values["target_options"] = _target_options(pairs, secrets)
     return values
+
+
+def connection_flags(arguments: argparse.Namespace) -> list[str]:
+    """The connection options of the command line as words for another one, without those that may be secret."""
+    words = ["--config", arguments.config] if getattr(arguments, "config", None) else []
+    for name, value in vars(arguments).items():
+        option = name.removeprefix(_PREFIX)
+        if not name.startswith(_PREFIX) or option in _SECRET:
+            continue
+        flag = option.replace("_", "-")
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words
 
 
 def _target_options(pairs: Iterable[str], secrets: Secrets) -> dict[str, Any]:

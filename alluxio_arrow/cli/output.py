@@ -136,7 +136,8 @@ class Output:
     def progress(self, text: str | None) -> None:
         """Show `text` in the terminal's last line, in place of the one before; None clears it. Only on a terminal."""
         if sys.stderr.isatty():
-            width = max(shutil.get_terminal_size().columns, 20) - 1
+            # Room for the ^C that a terminal shows, or it would begin a new line.
+            width = max(shutil.get_terminal_size().columns, 20) - 3
             sys.stderr.write("\r\x1b[K" + (cut(visible(text), width) if text else ""))
             sys.stderr.flush()
 

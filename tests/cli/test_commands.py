@@ -139,3 +139,35 @@ def test_what_bounds_reading():
     cache = Measured("cache", 1 << 30, 10.0, 1.0, 1.0)
     text = verdict([cache, store], round_trip_s=None, window=8, path="x", is_local=False)[-1]
     assert "4.0 times faster in order and 2.0 times slower at random places" in text
+
+
+def test_a_store_with_buckets(run, s3, s3_options, monkeypatch):
+    from alluxio_arrow.testing import MiniCluster
+
+    s3.mkdir("cli-lake")
+    content = bytes(range(256)) * 10_000
+    s3.pipe("cli-lake/a/x.bin", content)
+    s3.pipe("cli-lake/y.txt", b"one\ntwo\n")
+    with MiniCluster("s3://cli-lake", workers=2, ufs_options=s3_options) as cluster:
+        monkeypatch.setenv("ALLUXIO_ARROW_ETCD_HOSTS", cluster.etcd_hosts)
+        monkeypatch.setenv("MY_SECRET", s3_options["secret"])
+        options = ["--target-protocol", "s3", "--ufs-root", "s3://cli-lake", "--target-option", "secret=@env:MY_SECRET"]
+        for name in ("key", "endpoint_url"):
+            options += ["--target-option", f"{name}={s3_options[name]}"]
+        assert run(*options, "ls").out == "a/\ny.txt\n"
+        assert run(*options, "ls", "-R", "s3://cli-lake").out == "cli-lake/a/\ncli-lake/a/x.bin\ncli-lake/y.txt\n"
+        assert run(*options, "head", "-n", "1", "alluxio://cli-lake/y.txt").out == "one\n"
+        assert run(*options, "load", "--wait", "s3://cli-lake/a").code == 0
+        states = {entry["path"]: entry["state"] for entry in run(*options, "where", "-R", "s3://cli-lake", "--json").json}
+        assert states == {"cli-lake/a/x.bin": "cached", "cli-lake/y.txt": "cold"}
+        entries = run(*options, "du", "-d", "1", "--json").json
+        assert [(entry["path"], entry["size"]) for entry in entries] == [
+            ("cli-lake/a", len(content)),
+            ("cli-lake", len(content) + 8),
+        ]
+        shown = run(*options, "doctor")
+        assert shown.code == 0
+        assert "ok    under store: s3: s3://cli-lake was listed and read" in shown.out
+        assert s3_options["secret"] not in shown.out
+        wrong = run(*options, "--target-option", "secret=hunter2-wrong", "doctor", "s3://cli-nowhere", "--debug")
+        assert "hunter2-wrong" not in wrong.out + wrong.err

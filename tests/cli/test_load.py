@@ -69,9 +69,20 @@ def test_load_without_waiting_and_stop(run, own, slow):
     running = run("progress", own.root)
     assert running.code == 0
     assert "running" in running.out
-    shown = run("load", "--wait", "--timeout", "0", own.root)
+    shown = run(
+        "--replicas",
+        "2",
+        "load",
+        "--wait",
+        "--timeout",
+        "0",
+        own.root,
+        "--no-trust-listings",
+        "--target-option",
+        "auto_mkdir=false",
+    )
     assert shown.code == 1
-    assert f"To stop it: alluxio-arrow stop {own.root}" in shown.err
+    assert f"To stop it: alluxio-arrow stop --replicas 2 --no-trust-listings {own.root}" in shown.err, "as it was connected"
     assert run("stop", own.root).out == f"stopped: {own.root}\n"
     again = run("stop", own.root, "--json")
     assert (again.code, again.json) == (3, [{"path": str(own.root), "stopped": False}])
