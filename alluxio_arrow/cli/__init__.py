@@ -14,7 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
-from alluxio_arrow.cli.outcome import EXIT_INTERRUPTED, EXIT_OUTPUT_CLOSED, EXIT_USAGE, UsageError, describe
+from alluxio_arrow.cli.outcome import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OUTPUT_CLOSED,
+    EXIT_USAGE,
+    UsageError,
+    describe,
+    one_line,
+)
 from alluxio_arrow.cli.output import ClosedOutputError, Output
 from alluxio_arrow.cli.parser import parse
 from alluxio_arrow.cli.secrets import Secrets
@@ -33,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClosedOutputError:
         out.silence()
         return EXIT_OUTPUT_CLOSED
+    except OSError as error:
+        # What was still buffered does not fit on the disk.
+        out.silence()
+        out.error(f"alluxio-arrow: error: the output cannot be written: {one_line(error)}")
+        return EXIT_FAILED
     return code
 
 

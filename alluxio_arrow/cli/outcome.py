@@ -14,6 +14,7 @@ __all__ = [
     "EXIT_USAGE",
     "UsageError",
     "describe",
+    "one_line",
 ]
 
 EXIT_OK = 0

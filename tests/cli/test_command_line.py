@@ -302,6 +302,18 @@ def test_a_table_into_a_closed_pipe(cluster, files_root):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_full_disk(cluster, files_root):
+    for line in (["ls", "-R", files_root], ["cat", files_root / "hot/several.bin"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "alluxio_arrow", *map(str, line)],
+                env={**os.environ, **connection(cluster)}, stdout=full, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "No space left on device" in done.stderr
+
+
 def test_an_encoding_that_lacks_characters(cluster, files_root):
     env = {**os.environ, **connection(cluster), "PYTHONIOENCODING": "ascii", "COLUMNS": "40"}
     done = subprocess.run(

@@ -48,6 +48,17 @@ def test_where(connected, cluster, files_root):
     assert "0/1" in table
 
 
+def test_where_asks_for_a_sample_of_large_files(connected, files_root, monkeypatch):
+    from alluxio_arrow.cli import cluster as commands
+
+    monkeypatch.setattr(commands, "_PAGES", 3)
+    path = files_root / "hot/several.bin"
+    entry = connected("where", path, "--json").json[0]
+    assert (entry["pages"], entry["pages_asked"], entry["pages_cached"], entry["state"]) == (6, 3, 3, "cached")
+    assert "~100% of 6" in connected("where", path).out
+    assert "6/6" in connected("where", path, "--all").out
+
+
 def test_where_with_replicas(connected, files_root):
     entry = connected("where", files_root / "hot/several.bin", "--replicas", "3", "--json").json[0]
     assert [replica["pages_cached"] for replica in entry["replicas"]] == [0, 0]

@@ -64,6 +64,15 @@ def test_a_wrong_number_of_virtual_nodes(doctor, count):
     assert finding["advice"].startswith("set virtual_nodes=50 ")
 
 
+def test_pages_are_counted_by_the_size_they_have(doctor, own, run, monkeypatch):
+    root = own.ufs_root.removeprefix("file://")
+    entries = run("where", root, "--json").json
+    assert len(entries) == 60
+    for entry in entries:
+        pages = -(-entry["size"] // 65536)
+        assert (entry["pages"], entry["pages_cached"], entry["state"]) == (pages, pages, "cached"), entry
+
+
 def test_a_wrong_page_size(doctor):
     code, findings = doctor("--page-size", "1MB")
     failed = of(findings, "page size")
