@@ -20,6 +20,12 @@ demo: $(VENV)/.made-demo ## Run the main job on an embedded cluster
 test: $(VENV)/.made-test ## Set up and run all tests
 	$(BIN)/python -m pytest
 
+engines: ## Run all engines' examples, Ray and PyTorch too (gigabytes, in .venv-engines)
+	test -x .venv-engines/bin/python || $(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet --editable '.[test,engines-heavy]'
+	.venv-engines/bin/python -m pytest tests/examples -m "engines or not engines"
+	.venv-engines/bin/python -m pip list | grep -iE '^(pyarrow|fsspec|pandas|polars|duckdb|dask|ray|torch|pyiceberg|deltalake|datasets) '
+
 lint: $(VENV)/.made-lint $(VENV)/.made-test ## Check style, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check alluxio_arrow examples tests
@@ -30,7 +36,7 @@ bench: $(VENV)/.made-bench ## Measure against other clients
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean: ## Remove what was built
-	rm -rf $(VENV) build dist *.egg-info benchmarks/build
+	rm -rf $(VENV) .venv-engines build dist *.egg-info benchmarks/build
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test engines lint bench clean
 .SECONDARY:
