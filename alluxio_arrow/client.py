@@ -6,11 +6,13 @@ own: connections are the transport's, watching ETCD is the membership's.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 
 from alluxio_arrow.config import Settings
 from alluxio_arrow.errors import (
@@ -24,6 +26,7 @@ from alluxio_arrow.errors import (
     error_for_status,
 )
 from alluxio_arrow.fetch import Fetched, PageRequest, fetch_pages
+from alluxio_arrow.load_on_miss import LoadOnMiss
 from alluxio_arrow.membership import Membership, make_membership
 from alluxio_arrow.metadata import ChangedPaths, MetadataCache, reconcile
 from alluxio_arrow.page_size import PageSizes
@@ -37,10 +40,12 @@ from alluxio_arrow.protocol import (
     files_target,
     fits_request_line,
     info_target,
+    load_target,
     page_request,
 )
 from alluxio_arrow.ring import Snapshot, WorkerAddress
 from alluxio_arrow.stats import Counters, Stats
+from alluxio_arrow.trace import traced
 from alluxio_arrow.transport import LengthMismatchError, Reply, Transport
 from alluxio_arrow.ufs import UnderStore, under_store_protocols
 
@@ -153,6 +158,7 @@ class Client:
         )
         self._clock = clock
         self.footers = Footers()
+        self._load_on_miss = LoadOnMiss(clock) if settings.on_miss == "load" else None
         self._latency_s: dict[WorkerAddress, float] = {}
         self._connecting: set[WorkerAddress] = set()
         self._seen: Snapshot | None = None
@@ -330,6 +336,25 @@ class Client:
         reply = self._ask_workers(path, target, confirm_close=True, counter="control_requests")
         return reply[1] if reply is not None else None
 
+    def _load_missed(self, policy: LoadOnMiss, path: str) -> None:
+        """Have a file loaded that was not cached, in the background: reading neither waits for it nor fails by it."""
+        # Other names' jobs would be those of their directories.
+        if is_addressable(path) and not self._is_finishing and policy.wants(path):
+            self._background().submit(self._load_quietly, policy, path)
+
+    def _load_quietly(self, policy: LoadOnMiss, path: str) -> None:
+        try:
+            # A job that runs already is answered by closing the connection.
+            reply = self.ask_load(path, load_target(path, "submit", {"skipIfExists": "true"}))
+            is_taken = reply is None or bool(json.loads(reply).get("success"))
+        except (AlluxioError, OSError, ValueError) as error:
+            logger.debug("loading %s after a miss failed: %s", path, error)
+            is_taken = False
+        if is_taken:
+            self.counters.add(loads_submitted=1)
+        else:
+            policy.refused(path)
+
     def _ask_workers(
         self, path: str, target: str, *, confirm_close: bool, counter: str = "metadata_requests"
     ) -> tuple[str, bytes] | None:
@@ -496,6 +521,8 @@ class Client:
                 missing, last = self._read_from_workers(file, missing, view, offset)
             if missing:
                 self._read_from_ufs(file, missing, view, offset, last)
+                if self._load_on_miss is not None and last is None and file.may_use_cache:
+                    self._load_missed(self._load_on_miss, file.path)
             if file.may_use_cache:
                 file.used_cache = True
         finally:
@@ -554,15 +581,14 @@ class Client:
             return Fetched(missing=ranges, error=error, is_down=True)
         if page_size is None:
             return Fetched(missing=ranges)
-        fetched = fetch_pages(
-            self.transport,
-            address,
-            [page for start, end in ranges for page in self.plan(file, address, start, end, page_size=page_size)],
-            view,
-            origin,
-            window=self.settings.window,
-            cold=file.cold,
-        )
+        pages = [page for start, end in ranges for page in self.plan(file, address, start, end, page_size=page_size)]
+        fetch = partial(fetch_pages, self.transport, address, pages, view, origin, window=self.settings.window, cold=file.cold)
+        if self.settings.trace is None:
+            fetched = fetch()
+        else:
+            with traced(self.settings.trace, "pages", worker=str(address), path=file.path, pages=len(pages)) as info:
+                fetched = fetch()
+                info |= {"bytes": fetched.received, "misses": fetched.misses, "error": fetched.error}
         self.account(fetched, address)
         return fetched
 

@@ -80,6 +80,7 @@ class Settings:
     metadata_ttl_s: float = 60.0
     metadata_cache_size: int = 100_000
     trust_listings: bool = False
+    on_miss: str = "read"
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
     def to_arguments(self) -> dict[str, Any]:
@@ -171,6 +172,15 @@ def _hosts(value: Any) -> tuple[str, ...]:
     return tuple(host for item in items for host in parse_list(item))
 
 
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"must be {' or '.join(map(repr, words))}, not {value!r}")
+        return str(value)
+
+    return parse
+
+
 def _callable(value: Any) -> Any:
     if not callable(value):
         raise ValueError(f"must be callable, not {type(value).__name__}")
@@ -257,6 +267,11 @@ OPTIONS: tuple[Option, ...] = (
         "trust_listings",
         _flag,
         "believe workers' listings without comparing them with the under store's (default false): faster, maybe days old",
+    ),
+    Option(
+        "on_miss",
+        _one_of("read", "load"),
+        "what becomes of a file that was not cached: `read` it from the under store (default), or also `load` it by a job",
     ),
     Option("trace", _callable, "called as `trace(event, info)` around each wire step", in_environment=False),
 )

@@ -31,7 +31,7 @@ from alluxio_arrow.client import Client, OpenFile, path_mapper
 from alluxio_arrow.config import Settings, make_settings
 from alluxio_arrow.errors import ConfigError
 from alluxio_arrow.handler import AlluxioHandler, WrittenFile
-from alluxio_arrow.loads import AlluxioClient, LoadProgress
+from alluxio_arrow.loads import LoadVerbs
 from alluxio_arrow.pages import coalesce
 from alluxio_arrow.paths import PathMapper, parent_of, without_own_scheme
 from alluxio_arrow.protocol import FileStatus
@@ -76,7 +76,7 @@ class _Handlers:
 _handlers = _Handlers()
 
 
-class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc]  # fsspec is untyped
+class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem, LoadVerbs):  # type: ignore[misc]  # fsspec is untyped
     """An fsspec filesystem over an Alluxio cluster, registered as ``alluxio`` and ``alluxiofs``.
 
     Parameters
@@ -137,15 +137,12 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         # be a reference cycle and keep connections open until the garbage collector comes.
         self._strip_protocol = partial(_name, self._mapper)  # type: ignore[method-assign]
         if preload_path is not None:
-            self._loads.load(preload_path)
+            self.load(preload_path)
 
     @property
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """This process's client."""
         return self.handler.client
-
-    @property
-    def _loads(self) -> AlluxioClient:
-        return AlluxioClient.of(self.handler.settings, self.handler.clients)
 
     def __repr__(self) -> str:
         return f"AlluxioFileSystem({self.handler.settings!r})"
@@ -208,7 +205,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         _refuse("info", kwargs)
         if refresh:
             self.invalidate_cache(path)
-        status = self._client.status(self._to_ufs(path))
+        status = self.client.status(self._to_ufs(path))
         if status is None:
             raise _not_found(path)
         return self._entry(status)
@@ -230,7 +227,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         if refresh:
             self.invalidate_cache(path)
         try:
-            entries = list(map(self._entry, self._client.list_directory(self._to_ufs(path))))
+            entries = list(map(self._entry, self.client.list_directory(self._to_ufs(path))))
         except NotADirectoryError:
             entries = [self.info(path)]
         except FileNotFoundError:
@@ -249,7 +246,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         if maxdepth is not None or kwargs:
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
         try:
-            statuses = self._client.list_directory(self._to_ufs(path), recursive=True)
+            statuses = self.client.list_directory(self._to_ufs(path), recursive=True)
             entries = [self._entry(status) for status in statuses if withdirs or not status.is_directory]
             if withdirs and self._strip_protocol(path).strip("/"):
                 entries.append(self.info(path))
@@ -308,9 +305,9 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget what is known of `path`, everything below it and its directory; without one, everything."""
         if path is None:
-            self._client.metadata.clear()
+            self.client.metadata.clear()
         else:
-            self._client.forget(self._to_ufs(path))
+            self.client.forget(self._to_ufs(path))
         super().invalidate_cache(path)
 
     # -- reading ---------------------------------------------------------------------------------------------------------
@@ -346,12 +343,12 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """The bytes from `start` to `end` (exclusive) of a file; negative numbers count from its end, as in slices."""
         _refuse("cat_file", kwargs, allowed=_WITHOUT_EFFECT)
-        file = self._client.open(self._to_ufs(path))
-        return self._read(file, _clip(start, end, self._client.status_of(file).size))
+        file = self.client.open(self._to_ufs(path))
+        return self._read(file, _clip(start, end, self.client.status_of(file).size))
 
     def _read(self, file: OpenFile, span: tuple[int, int]) -> bytes:
         buffer = pa.allocate_buffer(span[1] - span[0])
-        self._client.read_into(file, span[0], memoryview(buffer).cast("B"))
+        self.client.read_into(file, span[0], memoryview(buffer).cast("B"))
         content: bytes = buffer.to_pybytes()
         return content
 
@@ -424,7 +421,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
         return _checked(out) if on_error == "raise" else out
 
     def _plan(self, path: str, ranges: list[tuple[int | None, int | None]], hole: int) -> _Plan:
-        client = self._client
+        client = self.client
         status = client.status_of(client.open(self._to_ufs(path)))
         clipped = [_clip(start, end, status.size) for start, end in ranges]
         wanted = sorted(span for span in set(clipped) if span[0] < span[1])
@@ -525,26 +522,8 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem):  # type: ignore[misc
                 pass
             return
         store = self._store("touching an existing file")
-        self._client.mark_changed(self._to_ufs(path))
+        self.client.mark_changed(self._to_ufs(path))
         store.touch(self._strip_protocol(path), truncate=False)
-
-    # -- load jobs -----------------------------------------------------------------------------------------------------
-
-    def submit_load(self, path: str, **options: Any) -> bool:
-        """Submit a load job; see `alluxio_arrow.AlluxioClient.submit_load`."""
-        return self._loads.submit_load(path, **options)
-
-    def load_progress(self, path: str) -> LoadProgress:
-        """How far a load job is; see `alluxio_arrow.AlluxioClient.load_progress`."""
-        return self._loads.load_progress(path)
-
-    def stop_load(self, path: str) -> bool:
-        """Stop a load job; see `alluxio_arrow.AlluxioClient.stop_load`."""
-        return self._loads.stop_load(path)
-
-    def load(self, path: str, **options: Any) -> LoadProgress:
-        """Load into the cache and wait; see `alluxio_arrow.AlluxioClient.load`."""
-        return self._loads.load(path, **options)
 
 
 class ReadFile(AlluxioFile):

@@ -15,6 +15,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileSystemHandler, Fi
 
 from alluxio_arrow.client import Client
 from alluxio_arrow.config import Settings, make_settings
+from alluxio_arrow.loads import LoadVerbs
 from alluxio_arrow.process import PerProcess
 from alluxio_arrow.protocol import FileStatus
 from alluxio_arrow.reader import AlluxioFile, ArrowFile
@@ -24,7 +25,7 @@ from alluxio_arrow.stats import Stats
 __all__ = ["AlluxioHandler", "filesystem"]
 
 
-class AlluxioHandler(FileSystemHandler):  # type: ignore[misc]  # pyarrow is untyped
+class AlluxioHandler(FileSystemHandler, LoadVerbs):  # type: ignore[misc]  # pyarrow is untyped
     """Files of an Alluxio cluster's under store, read through its caches.
 
     A handler is a value: equal and picklable by its settings. Connections and threads are made when first needed, separately in

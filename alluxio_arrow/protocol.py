@@ -7,6 +7,7 @@ The open-source worker answers 200 or closes the connection without a status; it
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "files_target",
     "fits_request_line",
     "info_target",
+    "load_target",
     "page_request",
     "request_head",
 ]
@@ -105,6 +107,12 @@ def info_target(canonical: str) -> str:
 def files_target(canonical: str) -> str:
     """Request target for the direct children of one addressable directory."""
     return f"/v1/files?path={canonical}"
+
+
+def load_target(canonical: str, operation: str, parameters: Mapping[str, str]) -> str:
+    """Request target for the load job of one addressable path."""
+    query = [f"path={canonical}", f"opType={operation}", *(f"{key}={value}" for key, value in parameters.items())]
+    return f"/v1/load?{'&'.join(query)}"
 
 
 def fits_request_line(target: str) -> bool:

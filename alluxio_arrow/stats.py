@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, dataclass, fields
 
-__all__ = ["Counters", "Stats"]
+__all__ = ["MOMENTARY", "Counters", "Stats"]
+
+#: Numbers that tell of now; all others only grow.
+MOMENTARY = ("ring_revision", "workers", "connections_open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Stats:
         Reads that went on at the next candidate, or at the under store, because a worker was down.
     fallbacks
         Reads that took some bytes from the under store although a worker was asked first.
+    loads_submitted
+        Load jobs submitted because of a miss (``on_miss="load"``).
     stale_files
         Reads refused with `StaleFileError`.
     page_size_probes
@@ -70,6 +75,7 @@ class Stats:
     retries: int = 0
     failovers: int = 0
     fallbacks: int = 0
+    loads_submitted: int = 0
     stale_files: int = 0
     page_size_probes: int = 0
     prefetched_pages: int = 0
@@ -85,7 +91,7 @@ class Stats:
     def __sub__(self, earlier: Stats) -> Stats:
         """What happened since the `earlier` snapshot; the last three are those of now."""
         now, before = self.as_dict(), earlier.as_dict()
-        for name in ("ring_revision", "workers", "connections_open"):
+        for name in MOMENTARY:
             before[name] = 0
         return Stats(**{name: now[name] - before[name] for name in now})
 

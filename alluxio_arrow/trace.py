@@ -9,8 +9,10 @@ from typing import Any
 __all__ = ["Trace", "traced"]
 
 #: Called as ``trace(event, info)`` in the thread that does the work. Events are named ``<step>.started``, ``<step>.complete``
-#: and ``<step>.failed``, with the steps ``connect``, ``page``, ``request``, ``ufs.read`` and ``ufs.metadata``. `info` holds
-#: plain values: worker, target, path, bytes; on failure ``error``. It must not raise and should return quickly.
+#: and ``<step>.failed``. The steps: ``connect`` (worker); ``pages``, all page requests of one read to one worker (path, pages,
+#: at the end bytes, misses, error); ``request``, anything else asked of a worker (target, status); ``ufs.read`` (path, ranges,
+#: bytes); ``ufs.metadata`` (path). Steps nest within a thread. On failure `info` has ``error``. It must not raise, and should
+#: return quickly.
 Trace = Callable[[str, Mapping[str, Any]], None]
 
 

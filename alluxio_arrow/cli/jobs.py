@@ -44,6 +44,7 @@ def load(session: Session, arguments: argparse.Namespace) -> int:
                 verify=arguments.verify,
                 bandwidth=arguments.bandwidth,
                 file_filter=arguments.filter,
+                through_parent=arguments.through_parent,
             )
         if arguments.wait:
             deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout

@@ -36,7 +36,6 @@ def run(session: Session, arguments: argparse.Namespace) -> int:
                 cluster.load(cluster.ufs_root)
             _announce(session, cluster)
             signal.sigwait(_ENDS)
-        _let_jobs_end(cluster)
     except (FileNotFoundError, RuntimeError) as error:
         # Nothing here is about a file that the user named.
         session.out.error(f"alluxio-arrow: error: {getattr(error, 'strerror', None) or error}")
@@ -44,13 +43,6 @@ def run(session: Session, arguments: argparse.Namespace) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return EXIT_OK
-
-
-def _let_jobs_end(cluster: Any) -> None:
-    """Let the threads of stopped jobs, which wait to be resumed, end with the cluster: the interpreter would wait for them."""
-    for job in cluster.jobs._jobs.values():
-        if job.state == "STOPPED":
-            job.state = "RUNNING"
 
 
 def _options(session: Session, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -211,6 +211,12 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", action="store_true", help="passed on; open-source servers only display it")
     parser.add_argument("--bandwidth", type=_size, metavar="SIZE", help="bytes per second; open-source servers only display it")
     parser.add_argument("--filter", metavar="REGEX", help="Java regular expression that a base name must match as a whole")
+    parser.add_argument(
+        "--through-parent",
+        action=argparse.BooleanOptionalAction,
+        help="load a path that workers cannot be asked about (= & ? spaces, non-ASCII) by a job of the nearest directory above; "
+        "left out: only if that loads at most twice as much",
+    )
 
 
 def _add_progress(parser: argparse.ArgumentParser) -> None:

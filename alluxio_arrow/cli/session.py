@@ -13,7 +13,7 @@ from alluxio_arrow.cli.secrets import Secrets
 from alluxio_arrow.client import Client
 from alluxio_arrow.config import Settings
 from alluxio_arrow.handler import AlluxioHandler
-from alluxio_arrow.loads import AlluxioClient
+from alluxio_arrow.loads import LoadVerbs
 
 __all__ = ["Session"]
 
@@ -52,9 +52,9 @@ class Session:
         return self.handler.client
 
     @property
-    def jobs(self) -> AlluxioClient:
+    def jobs(self) -> LoadVerbs:
         """Load jobs of the cluster."""
-        return AlluxioClient.of(self.settings, self.handler.clients)
+        return self.handler
 
     def default_path(self) -> str | None:
         """Where to look when no path is given: the root of the cluster's under store, if it is configured."""

@@ -55,7 +55,7 @@ class MiniWorker:
         self.http_port = 0
         self._control_port = 0
         self._process: subprocess.Popen[str] | None = None
-        self._http = urllib3.PoolManager(timeout=120.0, retries=False)
+        self._http = urllib3.PoolManager(maxsize=16, timeout=120.0, retries=False)
 
     @property
     def address(self) -> str:

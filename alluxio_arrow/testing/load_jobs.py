@@ -7,12 +7,12 @@ FAILED, the JSON form has no state of its own.
 from __future__ import annotations
 
 import json
+import queue
 import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,12 +116,27 @@ class LoadJobs:
         if job.options["filter"]:
             entries = [entry for entry in entries if re.fullmatch(job.options["filter"], entry["mName"])]
         job.scanned, job.total = len(entries), sum(entry["mLength"] for entry in entries)
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda entry: self._load(job, entry), entries))
+        waiting = queue.SimpleQueue[dict[str, Any]]()
+        for entry in entries:
+            waiting.put(entry)
+        # Daemons, unlike an executor's threads: a stopped job must not keep the interpreter from ending.
+        threads = [threading.Thread(target=self._work_off, args=(job, waiting), daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         job.ended = time.monotonic()
         if job.failed:
             job.reason = "alluxio.exception.runtime.InternalRuntimeException: Job partially failed."
         job.state = "FAILED" if job.failed else "SUCCEEDED"
+
+    def _work_off(self, job: _Job, waiting: queue.SimpleQueue[dict[str, Any]]) -> None:
+        while True:
+            try:
+                entry = waiting.get_nowait()
+            except queue.Empty:
+                return
+            self._load(job, entry)
 
     def _load(self, job: _Job, entry: dict[str, Any]) -> None:
         while job.state == "STOPPED":
@@ -188,7 +203,12 @@ def _text_report(job: _Job, *, is_verbose: bool) -> list[str]:
         lines.append(f"Bytes Loaded: {human_size(job.loaded)}{total}")
     if seconds >= 1:
         lines.append(f"Throughput: {human_size(int(job.loaded / job.elapsed_s))}/s")
-    lines += [f"File Failure rate: {rate:.2f}%", "Subtask Failure rate: 0.00%", f"Files Failed: {len(job.failed)}"]
+    # Java's NaN is not Python's nan.
+    lines += [
+        f"File Failure rate: {f'{rate:.2f}' if job.scanned else 'NaN'}%",
+        "Subtask Failure rate: 0.00%",
+        f"Files Failed: {len(job.failed)}",
+    ]
     if is_verbose:
         lines += [f"Recent failed subtasks: {' '.join(job.failed)}", "Recent retrying subtasks: "]
     lines += ["Subtask Retry rate: 0.00%", "Subtasks on Retry Dead Letter Queue: 0"]

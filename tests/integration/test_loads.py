@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from alluxio_arrow import AlluxioClient, LoadError, LoadState, ProtocolError
-from alluxio_arrow.loads import decode_progress
+from alluxio_arrow.load_progress import decode_progress
 from alluxio_arrow.testing import MiniCluster
 
 RECORDED = {entry["name"]: entry for entry in json.loads((Path(__file__).parents[1] / "data" / "worker_http.json").read_text())}
@@ -28,7 +36,7 @@ def own(tmp_path_factory):
 
 @pytest.fixture
 def client(own):
-    return AlluxioClient(own.etcd_hosts, ufs_root=own.ufs_root)
+    return AlluxioClient(own.etcd_hosts, target_protocol="file")
 
 
 def test_load_and_wait(own, client):
@@ -62,8 +70,6 @@ def test_what_cannot_be_loaded(own, client):
     with pytest.raises(LoadError, match="NOT_FOUND"):
         client.submit_load(str(own.root / "missing"))
     assert client.load_progress(str(own.root / "never")).state == LoadState.UNKNOWN
-    with pytest.raises(ValueError, match=f"nearest directory that can be loaded is '{own.ufs_root}'"):
-        client.submit_load(str(own.root / "d=1" / "x.bin"))
     with pytest.raises(ValueError, match="bandwidth"):
         client.submit_load(str(own.root), bandwidth=0)
     with pytest.raises(ValueError, match="file_filter"):
@@ -102,3 +108,203 @@ def test_failed_reports():
     for body in (b"", b"[]", b"{}"):
         with pytest.raises(ProtocolError):
             decode_progress(body, "p")
+
+
+def test_what_the_master_could_not_be_asked_is_no_failed_job():
+    body = {"jobState": "FAILED", "message": "Failed to get progress for load job p: UNAVAILABLE", "respProperties": {}}
+    with pytest.raises(LoadError, match="UNAVAILABLE"):
+        decode_progress(json.dumps(body).encode(), "p")
+
+
+def test_numbers_that_are_not_there_yet():
+    report = {"mJobState": "RUNNING", "mFailureFilesPercentage": "NaN", "mLoadedByteCount": 0, "mTimeElapsed": 90_061_000}
+    body = {"message": "Progress for loading path 'p':\n" + json.dumps(report)}
+    decoded = decode_progress(json.dumps(body).encode(), "p")
+    assert (decoded.state, decoded.bytes_total, decoded.throughput, decoded.elapsed_s) == (
+        LoadState.RUNNING,
+        None,
+        None,
+        90_061,
+    )
+    text = "Progress for loading path 'p':\n\tTime Elapsed: 25:01:01\n\tJob State: RUNNING\n\tFile Failure rate: NaN%\n"
+    # The reply's own fields are cut at colons: hours only.
+    body = {"jobState": "RUNNING", "message": text, "respProperties": {"Time Elapsed": "25"}}
+    assert decode_progress(json.dumps(body).encode(), "p").elapsed_s == 90_061
+
+
+def test_as_users_of_alluxiofs_wrote_it(own, client):
+    assert client.submit_load(str(own.root), verbose=True) is True
+    assert client.load(str(own.root), 60, verbose=True)
+    state, message = client.load_progress(str(own.root), verbose=True)
+    assert state == LoadState.SUCCEEDED
+    assert "Progress for loading" in message
+    assert not client.load_progress(str(own.root / "never"))
+    assert client.stop_load(str(own.root)) is False
+
+
+# -- names that workers cannot be asked about --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hive(own, request):
+    """``d=1`` of two partitions with files of their own names, beside little else."""
+    root = own.root / request.node.name
+    for day in (1, 2):
+        for part in range(2):
+            path = root / f"d={day}" / f"part {day}-{part}+[ä].bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(1000))
+    return root
+
+
+def cached(own, path):
+    return own.owner(str(path)).cached_pages(f"file://{path}")
+
+
+def test_a_file_is_loaded_through_its_directory_and_nothing_else_is(own, client, hive, caplog):
+    wanted, other = (next((hive / f"d={day}").glob("*-0*")) for day in (1, 2))
+    with caplog.at_level(logging.WARNING):
+        final = client.load(str(wanted), timeout=60)
+    assert final.path == f"file://{hive}"
+    assert final.bytes_loaded == 1000
+    assert f"through file://{hive}" in caplog.text
+    assert cached(own, wanted) == [0]
+    assert cached(own, other) == []
+    assert client.load_progress(str(wanted)).state == LoadState.SUCCEEDED
+    with pytest.raises(ValueError, match=re.escape(f"stop_load('file://{hive}')")):
+        client.stop_load(str(wanted))
+
+
+def test_a_partition_is_loaded_by_its_files_names(own, client, hive):
+    final = client.load(str(hive / "d=2"), timeout=60)
+    assert final.bytes_loaded == 2000
+    assert [cached(own, path) for path in sorted(hive.rglob("*.bin"))] == [[], [], [0], [0]]
+
+
+def test_what_would_load_much_more_is_refused(own, client, tmp_path_factory):
+    root = own.root / "many"
+    for day in range(5):
+        (root / f"d={day}").mkdir(parents=True)
+        (root / f"d={day}" / "part-0.bin").write_bytes(bytes(1000))
+    wanted = str(root / "d=1")
+    with pytest.raises(ValueError, match=r"nearest directory.*many'.*5,000 bytes instead of 1,000: through_parent=True"):
+        client.submit_load(wanted)
+    with pytest.raises(ValueError, match="nearest directory that can be loaded"):
+        client.submit_load(wanted, through_parent=False)
+    assert client.load(wanted, timeout=60, through_parent=True).bytes_loaded == 5000
+    with pytest.raises((LoadError, ValueError), match="no such file"):
+        client.submit_load(str(root / "d=9"))
+    blind = AlluxioClient(own.etcd_hosts, ufs_root=own.ufs_root)
+    with pytest.raises(ValueError, match="how much that is cannot be told"):
+        blind.submit_load(wanted)
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+
+
+def test_reports_one_after_the_other(own, client):
+    own.jobs.delay_s = 0.2
+    try:
+        client.submit_load(str(own.root))
+        reports = list(client.watch_load(str(own.root), poll_s=0.02))
+    finally:
+        own.jobs.delay_s = 0.0
+    assert len(reports) > 2
+    assert [report.is_over for report in reports] == [False] * (len(reports) - 1) + [True]
+    assert [report.bytes_loaded for report in reports] == sorted(report.bytes_loaded for report in reports)
+
+
+def test_waiting_without_keeping_the_loop_busy(own, client):
+    async def both():
+        beats = 0
+
+        async def beat():
+            nonlocal beats
+            while True:
+                beats += 1
+                await asyncio.sleep(0.005)
+
+        heart = asyncio.create_task(beat())
+        final = await client.load_async(str(own.root), 60, skip_if_exists=True)
+        heart.cancel()
+        return final, beats
+
+    final, beats = asyncio.run(both())
+    assert final.state == LoadState.SUCCEEDED
+    assert beats > 2
+
+
+def test_progress_to_whoever_wants_it(own, client, capsys):
+    from fsspec.callbacks import Callback
+
+    callback = Callback()
+    final = client.load(str(own.root), 60, progress=callback)
+    assert (callback.size, callback.value) == (final.bytes_total, final.bytes_loaded)
+    assert client.load(str(own.root), 60, progress=True)
+    assert capsys.readouterr().err == "", "nobody looks: no bar"
+    with pytest.raises(TypeError, match="progress must be"):
+        client.load(str(own.root), 60, progress=5)
+
+
+def test_a_bar_on_a_terminal(own):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    script = "import sys; from alluxio_arrow import AlluxioClient; AlluxioClient(sys.argv[1], target_protocol='file').load(sys.argv[2], progress=True)"
+    main, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", script, own.etcd_hosts, str(own.root)], stderr=child)
+    os.close(child)
+    seen = b""
+    reader = threading.Thread(target=lambda: process.wait(60))
+    reader.start()
+    while True:
+        try:
+            piece = os.read(main, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    reader.join()
+    os.close(main)
+    assert process.returncode == 0
+    assert b"100%" in seen
+
+
+def test_giving_up_waiting_leaves_the_job_and_says_how_to_end_it(own):
+    script = """
+import sys
+from alluxio_arrow import AlluxioClient
+print("waiting", flush=True)
+AlluxioClient(sys.argv[1], target_protocol="file").load(sys.argv[2], progress=lambda report: print(report.state.value, flush=True))
+"""
+    own.jobs.delay_s = 1.0
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, own.etcd_hosts, str(own.root)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while process.stdout.readline() != "RUNNING\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert f"stop_load('{own.root}') ends it" in told
+        client = AlluxioClient(own.etcd_hosts, target_protocol="file")
+        assert client.load_progress(str(own.root)).state == LoadState.RUNNING
+        assert client.stop_load(str(own.root))
+    finally:
+        own.jobs.delay_s = 0.0
+    assert client.load(str(own.root), 60)
+
+
+def test_the_same_verbs_on_the_filesystem(own):
+    for verbs in (own.filesystem().handler, own.fsspec_filesystem()):
+        assert verbs.submit_load(str(own.root), skip_if_exists=True)
+        assert verbs.load(str(own.root), 60)
+        assert verbs.load_progress(str(own.root)).state == LoadState.SUCCEEDED
+        assert verbs.stop_load(str(own.root)) is False
