@@ -214,7 +214,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--through-parent",
         action=argparse.BooleanOptionalAction,
-        help="load a path that workers cannot be asked about (= & ? spaces, non-ASCII) by a job of the nearest directory above; "
+        help="load a path that workers cannot be asked about (= & ? spaces, non-ASCII) by a job of a directory above; "
         "left out: only if that loads at most twice as much",
     )
 
