@@ -9,7 +9,11 @@ import tempfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import s3fs
-from moto.server import ThreadedMotoServer
+
+try:
+    from moto.server import ThreadedMotoServer
+except ImportError:
+    raise SystemExit("skipped: moto plays S3 here, and is not installed (pip install 'moto[server]')") from None
 
 from alluxio_arrow.testing import MiniCluster
 
@@ -40,7 +44,7 @@ def main() -> None:
             streaming=True,
             storage_options={"etcd_hosts": cluster.etcd_hosts, "target_protocol": "s3", "target_options": options},
         )
-        assert sum(row["n"] for row in rows) == sum(range(4000))
+        assert [row["n"] for row in rows] == list(range(4000))
         pages = cluster.stats()["pages"]
         assert pages > 0
         print(f"streamed 4000 rows; {pages} pages came from the workers")

@@ -33,8 +33,10 @@ def main() -> None:
         print(f"{done.state.value}: {done.bytes_loaded} bytes of {done.files_processed} files and directories")
 
         fs = alluxio_arrow.filesystem(etcd_hosts=cluster.etcd_hosts, target_protocol="file")
-        assert ds.dataset(root, filesystem=fs).count_rows() == 200_000
-        print(f"scanned with {fs.handler.stats().bytes_ufs} bytes from the under store")
+        assert ds.dataset(root, filesystem=fs).to_table().equals(ds.dataset(root).to_table())
+        stats = fs.handler.stats()
+        assert stats.pages_cache > 0
+        print(f"scanned with {stats.pages_cache} page reads from the cache, {stats.bytes_ufs} bytes from the under store")
 
 
 if __name__ == "__main__":

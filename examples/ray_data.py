@@ -34,7 +34,9 @@ def main() -> None:
                 before = cluster.stats()["pages"]
                 total = read(f"{directory}/{kind}", filesystem=fs).sum("n")
                 assert total == sum(range(100_000))
-                print(f"{kind}: sum {total}, {cluster.stats()['pages'] - before} pages from the workers")
+                pages = cluster.stats()["pages"] - before
+                assert pages > 0
+                print(f"{kind}: sum {total}, {pages} pages from the workers")
         finally:
             ray.shutdown()
 
