@@ -45,6 +45,11 @@ class Footer:
     ----------
     tail
         The last bytes of the file, with the whole footer among them.
+
+    Raises
+    ------
+    ValueError
+        pyarrow cannot be asked about the chunks without danger.
     """
 
     def __init__(self, tail: pa.Buffer) -> None:
@@ -52,6 +57,9 @@ class Footer:
 
         # Arrow looks at the end first, so the end will do.
         self._metadata: Any = pq.read_metadata(pa.BufferReader(tail))
+        # Asked about an encrypted column, pyarrow ends the process. Such files' footers are signed: longer than what they say.
+        if self._metadata.serialized_size != int.from_bytes(memoryview(tail).cast("B")[-8:-4], "little"):
+            raise ValueError("the footer holds more than its metadata: columns may be encrypted")
         count = self._metadata.num_row_groups
         self._starts = [self._span(group, 0)[0] for group in range(count)] if self._metadata.num_columns else []
         self._spans: dict[int, list[tuple[int, int]]] = {}

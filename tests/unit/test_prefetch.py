@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 
 import pyarrow as pa
@@ -60,6 +61,34 @@ def test_only_a_whole_footer_is_one(content):
     for number in range(Footers.MAX_FILES):
         footers.keep(number, content)
     assert footers.of("good") is None, "the oldest goes"
+
+
+class KeysInTheOpen:
+    """What pyarrow asks of a key service, without keeping anything secret."""
+
+    def wrap_key(self, key, _name):
+        return base64.b64encode(key)
+
+    def unwrap_key(self, wrapped, _name):
+        return base64.b64decode(wrapped)
+
+
+def test_files_with_encrypted_columns_are_left_alone():
+    """pyarrow ends the whole process when it is asked where an encrypted column lies."""
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+
+    class Keys(KeysInTheOpen, encryption.KmsClient):
+        pass
+
+    properties = encryption.CryptoFactory(lambda _: Keys()).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(footer_key="a", column_keys={"b": ["secret"]}, plaintext_footer=True),
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"open": [1, 2], "secret": [3, 4]}), sink, encryption_properties=properties)
+    footers = Footers()
+    footers.keep("encrypted", sink.getvalue())
+    assert footers.of("encrypted") is None
 
 
 def ask(predictor):
