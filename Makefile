@@ -23,7 +23,7 @@ test: $(VENV)/.made-test ## Set up and run all tests
 engines: ## Run all engines' examples, Ray and PyTorch too (gigabytes, in .venv-engines)
 	test -x .venv-engines/bin/python || $(PYTHON) -m venv .venv-engines
 	.venv-engines/bin/python -m pip install --quiet --editable '.[test,engines-heavy]'
-	.venv-engines/bin/python -m pytest tests/examples -m "engines or not engines"
+	.venv-engines/bin/python -m pytest tests/examples -m "engines or not engines" -rP
 	.venv-engines/bin/python -m pip list | grep -iE '^(pyarrow|fsspec|pandas|polars|duckdb|dask|ray|torch|pyiceberg|deltalake|datasets) '
 
 lint: $(VENV)/.made-lint $(VENV)/.made-test ## Check style, types and import layers
