@@ -115,6 +115,8 @@ def fetch_pages(
                 page, in_flight = pending.popleft()
                 if receive_page(transport, address, page, in_flight, view[page.start - origin : page.end - origin], fetched):
                     cold.hit()
+                    if fetched.latency_s is None:
+                        transport.waited(address, in_flight.waited_s)
                     if skipped:
                         # Something is cached after all, so those passed over deserve to be asked for.
                         waiting.extendleft(reversed(skipped))

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from alluxio_arrow.ahead import PagesAhead, RangesAhead
+from alluxio_arrow.ahead import RangesAhead
 from alluxio_arrow.client import Client, OpenFile
 from alluxio_arrow.page_size import DEFAULT_PAGE_SIZE
-from alluxio_arrow.prefetch import Predictor
+from alluxio_arrow.prefetch import FAR_S, Predictor
 from alluxio_arrow.process import PerProcess
 
 __all__ = ["AlluxioFile", "ArrowFile"]
@@ -69,12 +69,11 @@ class AlluxioFile(io.RawIOBase):
         #: A part of the file that was received as one: the whole of a small one, the present page of a stream.
         self._block: pa.Buffer | None = None
         self._block_start = 0
-        self._ahead = PagesAhead(self._file)
+        #: A small file, the next pages of a stream, or what is guessed of a Parquet file.
+        self._ahead = RangesAhead(self._file)
         self._window = 1
         #: Only for Parquet files of far workers.
         self._predictor: Predictor | None = None
-        self._ranges: RangesAhead | None = None
-        self._has_no_footer = False
         if self._file.known_status is None:
             client.start_look_up(path)
         else:
@@ -186,8 +185,8 @@ class AlluxioFile(io.RawIOBase):
         """Give up what was requested ahead. Idempotent."""
         if not self.closed:
             self._ahead.drop(self._clients.peek())
-            if self._ranges is not None:
-                self._ranges.drop(self._clients.peek())
+            if self._predictor is not None:
+                self._predictor.close()
             self._block = None
         super().close()
 
@@ -208,38 +207,56 @@ class AlluxioFile(io.RawIOBase):
             return self._block.slice(start - self._block_start, length)
         buffer = pa.allocate_buffer(length)
         view = memoryview(buffer).cast("B")
-        if self._block is not None or by_blocks:
+        if by_blocks or self._holds(start):
             self._fill(client, start, view, by_blocks=by_blocks)
-            return buffer
-        filled = self._ranges.receive(client, start, view) if self._ranges is not None else 0
-        if filled < length:
-            client.read_into(self._file, start + filled, view[filled:])
-        self._look_ahead(client, start, buffer)
+        else:
+            self._read(client, start, view)
         return buffer
 
-    def _look_ahead(self, client: Client, start: int, content: pa.Buffer) -> None:
-        """Request what a Parquet reader will ask for after `content`, if the worker is far enough for that to pay."""
+    def _read(self, client: Client, start: int, view: memoryview) -> None:
+        """Receive straight into `view`: what was requested ahead for these bytes, or else by asking now."""
+        end = start + len(view)
+        is_far = self._is_far(client)
+        predictor = self._predict_by_footer(client) if is_far else self._predictor
+        if predictor is not None:
+            predictor.read(start, end)
+        filled = 0
+        if len(self._ahead):
+            if is_far and (start, end) in self._ahead:
+                # Sent before receiving, since that needs no connection: the answers travel meanwhile.
+                self._request_guesses(client)
+            filled = self._ahead.receive(client, start, view)
+        if filled < len(view):
+            client.read_into(self._file, start + filled, view[filled:])
         status = client.status_of(self._file)
-        end = start + content.size
-        if end == status.size:
-            client.footers.keep(status, content)
+        client.footers.see(status, start, view, status.size)
+        if is_far:
+            self._request_guesses(client)
+
+    def _is_far(self, client: Client) -> bool:
+        """Whether waiting for the worker takes so long that guessing what will be read next may pay."""
+        address = next(iter(client.workers_of(self._file)), None)
+        return address is not None and client.transport.usual_wait_s(address) > FAR_S
+
+    def _predict_by_footer(self, client: Client) -> Predictor | None:
+        if self._predictor is None and not self._is_stream:
+            status = client.status_of(self._file)
+            footer = client.footers.of(status, status.size)
+            if footer is not None:
+                self._predictor = Predictor(footer, client.footers.record)
+        return self._predictor
+
+    def _request_guesses(self, client: Client) -> None:
+        """Request what a Parquet reader will probably ask for next, as far as connections are idle."""
+        predictor = self._predictor
+        if predictor is None:
             return
-        if self._predictor is None:
-            if self._has_no_footer or not client.is_far(self._file):
-                return
-            footer = client.footers.of(status)
-            if footer is None:
-                self._has_no_footer = True
-                return
-            self._predictor, self._ranges = Predictor(footer), RangesAhead(self._file)
-        predictor, ranges = self._predictor, self._ranges
-        predictor.read(start, end)
-        if ranges is None or not client.cache_is_known_usable(self._file):
+        for span in predictor.expired():
+            self._ahead.forget(client, span)
+        if not self._seems_cached(client):
             return
-        for expired in predictor.expired():
-            ranges.forget(client, expired)
-        while (span := predictor.next()) is not None and ranges.request(client, *span):
-            predictor.requested(span)
+        while (guess := predictor.next()) is not None and self._ahead.request(client, *guess):
+            predictor.requested()
 
     def _fill(self, client: Client, start: int, view: memoryview, *, by_blocks: bool) -> None:
         filled = 0
@@ -247,7 +264,7 @@ class AlluxioFile(io.RawIOBase):
             position = start + filled
             if not self._holds(position):
                 if not by_blocks:
-                    client.read_into(self._file, position, view[filled:])
+                    self._read(client, position, view[filled:])
                     return
                 self._take_block(client, position)
             block = self._present_block()
@@ -297,7 +314,8 @@ class AlluxioFile(io.RawIOBase):
             end = min(start + _COLD_BLOCK_BYTES, size)
         buffer = pa.allocate_buffer(end - start)
         view = memoryview(buffer).cast("B")
-        if self._ahead.receive(client, start, view):
+        self._ahead.forget_before(client, start)
+        if self._ahead.receive(client, start, view) == len(view):
             self._window = min(2 * self._window, _MAX_AHEAD)
         else:
             self._ahead.drop(client)

@@ -51,8 +51,8 @@ class Stats:
         Reads refused with `StaleFileError`.
     page_size_probes
         Requests made to verify a worker's page size.
-    prefetched_pages, prefetch_unused
-        Pages requested before anyone asked for them, and those of them given up unread.
+    prefetched_pages, prefetch_used, prefetch_unused
+        Pages requested before anyone asked for them, those of them read, and those given up unread.
     ring_revision
         Revision of the present ring; 0 before the first look-up, and for a static list.
     workers
@@ -79,6 +79,7 @@ class Stats:
     stale_files: int = 0
     page_size_probes: int = 0
     prefetched_pages: int = 0
+    prefetch_used: int = 0
     prefetch_unused: int = 0
     ring_revision: int = 0
     workers: int = 0

@@ -45,6 +45,10 @@ _MAX_IDLE = 32
 #: closing is not yet the worker's answer.
 _TRUSTED_IDLE_S = 1.0
 
+#: How fast the usual wait follows longer and shorter ones, by factors: waits prolonged by a busy machine hardly count.
+_WAIT_RISE = 1.1
+_WAIT_FALL = 1.5
+
 _MSG_WAITALL = getattr(socket, "MSG_WAITALL", 0)
 
 
@@ -431,6 +435,7 @@ class Transport:
         self._pools: dict[WorkerAddress, _Pool] = {}
         self._control_pools: dict[WorkerAddress, _Pool] = {}
         self._down_until: dict[WorkerAddress, float] = {}
+        self._usual_wait_s: dict[WorkerAddress, float] = {}
         weakref.finalize(self, _close_pools, self.pid, self._pools, self._control_pools).atexit = False
         self._slow = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s),
@@ -510,6 +515,15 @@ class Transport:
         """The worker answered."""
         if self._down_until:
             self._down_until.pop(address, None)
+
+    def waited(self, address: WorkerAddress, seconds: float) -> None:
+        """Learn how long the first byte of a page took, when nothing else was received meanwhile."""
+        usual = self._usual_wait_s.get(address, seconds)
+        self._usual_wait_s[address] = max(min(seconds, usual * _WAIT_RISE), usual / _WAIT_FALL)
+
+    def usual_wait_s(self, address: WorkerAddress) -> float:
+        """Seconds until the first byte of a page, as the quickest fifth of the requests lately took; 0 before the first."""
+        return self._usual_wait_s.get(address, 0.0)
 
     @property
     def connections_open(self) -> int:

@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from alluxio_arrow import client as client_module
+from alluxio_arrow import reader as reader_module
 from alluxio_arrow.testing import MiniCluster
 
 ROWS, GROUPS = 600_000, 12
@@ -36,11 +36,12 @@ def test_a_projection_is_read_ahead_and_right(far):
     assert stats.prefetched_pages > 0
     assert stats.prefetch_unused <= stats.prefetched_pages / 4
     assert stats.bytes_ufs == 0
+    assert stats.prefetched_pages == stats.prefetch_used + stats.prefetch_unused
     assert stats.page_requests == stats.pages_cache + stats.prefetch_unused, "each page was asked for once"
 
 
 def test_nothing_is_read_ahead_from_near_workers(far, monkeypatch):
-    monkeypatch.setattr(client_module, "_FAR_S", 1000.0)
+    monkeypatch.setattr(reader_module, "FAR_S", 1000.0)
     fs = far.filesystem()
     assert pq.read_table(far.path, filesystem=fs, columns=["c1"]).num_rows == ROWS
     assert fs.handler.stats().prefetched_pages == 0
