@@ -36,6 +36,7 @@ def main() -> None:
         found = sales.to_table(columns=["amount"], filter=(pc.field("day") < 2) & (pc.field("amount") > 1000))
         assert found.num_rows == 20_000 - 668
         stats = fs.handler.stats()
+        assert stats.pages_cache > 0
         print(f"{found.num_rows} rows: {stats.bytes_cache} bytes from the cache, {stats.bytes_ufs} from the under store")
 
 

@@ -34,6 +34,7 @@ def main() -> None:
         assert whole.equals(table)
         assert one_column.equals(table.select(["square"]))
         stats = fs.handler.stats()
+        assert stats.pages_cache > 0
         print(f"{whole.num_rows} rows: {stats.pages_cache} page reads from the cache, {stats.ufs_reads} from the under store")
 
 

@@ -19,7 +19,7 @@ CACHED = ", 0 bytes from the under store"
 SAYS = {
     "hello_world": ["hello, world", "12 bytes came from the cache"],
     "load_dataset": ["SUCCEEDED", CACHED],
-    "parquet_table": ["100000 rows", "0 from the under store"],
+    "parquet_table": ["100000 rows", ", 0 from the under store"],
     "dataset_scan": ["19332 rows"],
     "dataset_through_fsspec": ["40 rows of 4 files", CACHED],
     "arrow_filesystem": ["Parquet, CSV, JSON and IPC", ", 0 from the under store"],
