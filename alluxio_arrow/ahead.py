@@ -25,17 +25,20 @@ class _Sent(NamedTuple):
 
 
 def _send(client: Client, file: OpenFile, start: int, end: int) -> list[_Sent]:
-    """Request the pages of ``[start, end)``, or as many from its beginning as there are idle connections."""
+    """Request the pages of ``[start, end)`` if there are idle connections for all; a part would save no waiting."""
     address = next(iter(client.workers_of(file)), None)
     if address is None or client.transport.is_down(address):
         return []
-    sent = []
-    for page in client.plan(file, address, start, end, page_size=client.page_sizes.peek(address)):
-        in_flight = client.transport.send_speculatively(address, page.request)
-        if in_flight is None:
-            client.start_connecting(address)
-            break
-        sent.append(_Sent(address, page, in_flight))
+    pages = client.plan(file, address, start, end, page_size=client.page_sizes.peek(address))
+    sent: list[_Sent] = []
+    if len(pages) <= client.transport.idle(address):
+        for page in pages:
+            in_flight = client.transport.send_speculatively(address, page.request)
+            if in_flight is None:
+                break
+            sent.append(_Sent(address, page, in_flight))
+    if len(sent) < len(pages):
+        client.start_connecting(address)
     if sent:
         client.counters.add(prefetched_pages=len(sent), page_requests=len(sent))
     return sent
@@ -90,7 +93,7 @@ class RangesAhead:
         return next(reversed(self._pending))[1] if self._pending else None
 
     def request(self, client: Client, start: int, end: int) -> bool:
-        """Request ``[start, end)``, or its first pages; False if that would mean waiting."""
+        """Request ``[start, end)``; False if that would mean waiting."""
         if client is not self._client:
             self.drop(client)
             self._client = client

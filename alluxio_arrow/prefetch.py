@@ -38,7 +38,7 @@ _MAX_RANGES = 8
 _MAX_BYTES = 32 << 20
 
 #: Ranges requested ahead before any was read.
-_FIRST_RANGES = 2
+_FIRST_RANGES = 4
 
 #: More separate ranges in a row group are no narrow projection; much is under way then anyway.
 _MAX_SHAPES = 64
@@ -229,22 +229,34 @@ class Predictor:
             located = self._footer.locate(start, end) if self.is_on else None
             if located is None:
                 return
-            shape, first = self._shape_of(*located), located[0]
+            known = self._shape_of(*located)
+            if known is None:
+                return
+            shape, first = known, located[0]
         self._successions += first - self._footer.columns in shape.done
         shape.done.add(first)
         shape.reads += 1
 
-    def _shape_of(self, first: int, last: int) -> _Shape:
+    def _shape_of(self, first: int, last: int) -> _Shape | None:
+        """The shape of a range; None if it is what the edge of the file leaves of another one."""
         key = first % self._footer.columns, last - first
         shape = self._shapes.get(key)
         if shape is None:
             shape = _Shape(first, last, self._footer.columns)
-            # The first range of a file may lack a neighbour that later ones have: columns are guessed as read last.
-            for other in [other for other, its in self._shapes.items() if its.columns & shape.columns]:
-                self._give_up([span for span, guess in self._ahead.items() if guess.shape is self._shapes[other]])
+            rivals = [(other, its) for other, its in self._shapes.items() if its.columns & shape.columns]
+            if any(self._is_cut_off(first, other) for other, _ in rivals):
+                return None
+            # Columns are guessed to be read as they were read last.
+            for other, its in rivals:
+                self._give_up([span for span, guess in self._ahead.items() if guess.shape is its])
                 del self._shapes[other]
             self._shapes[key] = shape
         return shape
+
+    def _is_cut_off(self, first: int, key: tuple[int, int]) -> bool:
+        """Whether a range of the shape with that `key`, there where chunk `first` is, would reach beyond the chunks."""
+        begin = first - (first - key[0]) % self._footer.columns
+        return begin < 0 or begin + key[1] >= self._footer.chunks
 
     def _give_up(self, spans: list[tuple[int, int]]) -> None:
         for span in spans:

@@ -171,6 +171,10 @@ class _Pool:
                 self._speculative += 1
             return connection
 
+    def idle(self) -> int:
+        """Connections that `acquire_idle` would give one after the other, by what can be told without looking at them."""
+        return min(len(self._idle), self._limit // 2 - self._speculative)
+
     def add_idle(self) -> None:
         """Open one more connection for requests that nobody waits for yet, unless there are enough."""
         with self._changed:
@@ -459,6 +463,10 @@ class Transport:
         pool = self._pool(self._pools, address)
         connection = pool.acquire_idle()
         return None if connection is None else InFlight(self, pool, connection, request, is_speculative=True)
+
+    def idle(self, address: WorkerAddress) -> int:
+        """How many requests `send_speculatively` would send now, unless connections are found closed."""
+        return self._pool(self._pools, address).idle()
 
     def add_idle(self, address: WorkerAddress) -> None:
         """Open one more idle connection to the worker, if that is sensible; waits for it.
