@@ -10,7 +10,6 @@ import errno
 import io
 import json
 import secrets
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,9 +27,9 @@ from fsspec.utils import stringify_path, tokenize
 from pyarrow.fs import PyFileSystem
 
 from alluxio_arrow.client import Client, OpenFile, path_mapper
-from alluxio_arrow.config import Settings, make_settings
+from alluxio_arrow.config import make_settings
 from alluxio_arrow.errors import ConfigError
-from alluxio_arrow.handler import AlluxioHandler, WrittenFile
+from alluxio_arrow.handler import AlluxioHandler, WrittenFile, shared_handler
 from alluxio_arrow.loads import LoadVerbs
 from alluxio_arrow.pages import coalesce
 from alluxio_arrow.paths import PathMapper, parent_of, without_own_scheme
@@ -60,20 +59,6 @@ _SECRETS = {"etcd_password", "target_options", "fs", "args"}
 
 #: Arguments that every fsspec filesystem takes, and the setting that each of them is here.
 _FSSPEC_ARGUMENTS = {"listings_expiry_time": "metadata_ttl_s", "max_paths": "metadata_cache_size"}
-
-
-class _Handlers:
-    """One handler for equal settings: fsspec makes a filesystem in every thread, and each would have watched ETCD."""
-
-    def __init__(self) -> None:
-        self._handlers: weakref.WeakValueDictionary[tuple[Settings, int], AlluxioHandler] = weakref.WeakValueDictionary()
-
-    def get(self, settings: Settings) -> AlluxioHandler:
-        # No lock, which a fork could leave locked. Two threads may make one each; the first one stays.
-        return self._handlers.setdefault((settings, id(settings.trace)), AlluxioHandler(settings))
-
-
-_handlers = _Handlers()
 
 
 class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem, LoadVerbs):  # type: ignore[misc]  # fsspec is untyped
@@ -129,7 +114,7 @@ class AlluxioFileSystem(ArrowFSWrapper, ChainedFileSystem, LoadVerbs):  # type: 
                 arguments.setdefault(ours, value)
         settings = make_settings(etcd_hosts, worker_hosts=worker_hosts, options=options, **arguments)
         #: What does the work; ``fs.handler.stats()`` tells what it did.
-        self.handler = _handlers.get(settings)
+        self.handler = shared_handler(settings)
         super().__init__(PyFileSystem(self.handler))
         self._mapper = path_mapper(settings)
         self.root_marker = "/" if self._mapper.is_rooted else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from alluxio_arrow.reader import AlluxioFile, ArrowFile
 from alluxio_arrow.ring import Snapshot
 from alluxio_arrow.stats import Stats
 
-__all__ = ["AlluxioHandler", "filesystem"]
+__all__ = ["AlluxioHandler", "WrittenFile", "filesystem", "shared_handler"]
 
 
 class AlluxioHandler(FileSystemHandler, LoadVerbs):  # type: ignore[misc]  # pyarrow is untyped
@@ -176,7 +177,12 @@ class AlluxioHandler(FileSystemHandler, LoadVerbs):  # type: ignore[misc]  # pya
 
     def create_dir(self, path: str, recursive: bool) -> None:  # noqa: FBT001 - Arrow's signature
         """Create a directory, with `recursive` its missing parents too."""
-        self._change(path).create_dir(self._shown(path), recursive=recursive)
+        # Not marked as changed: in a directory that was not there, there is nothing that the cluster could be wrong about.
+        self._writable(path).create_dir(self._shown(path), recursive=recursive)
+        if self.settings.trust_listings:
+            self._mark(path)
+        else:
+            self.client.forget(self.client.mapper.to_ufs(path))
 
     def delete_dir(self, path: str) -> None:
         """Delete a directory and everything in it."""
@@ -229,13 +235,17 @@ class AlluxioHandler(FileSystemHandler, LoadVerbs):  # type: ignore[misc]  # pya
 
     def _change(self, *paths: str) -> FileSystem:
         """The under store, about to change `paths`: the cluster is distrusted about them from now on."""
+        ufs = self._writable(paths[0])
+        for path in paths:
+            self._mark(path)
+        return ufs
+
+    def _writable(self, path: str) -> FileSystem:
         ufs = self.client.ufs
         if ufs is None:
             raise PermissionError(
-                errno.EROFS, "writing goes to the under store, and none is configured (target_protocol or fs)", paths[0]
+                errno.EROFS, "writing goes to the under store, and none is configured (target_protocol or fs)", path
             )
-        for path in paths:
-            self._mark(path)
         return ufs.filesystem
 
     def _mark(self, path: str) -> None:
@@ -291,6 +301,20 @@ def _rebuild(settings: Settings, changed: tuple[str, ...], workers: Snapshot | N
     handler = AlluxioHandler(settings)
     handler.inherit(changed, workers)
     return handler
+
+
+#: Weakly held, so that what nobody uses any more closes its connections.
+_shared: weakref.WeakValueDictionary[tuple[Settings, int], AlluxioHandler] = weakref.WeakValueDictionary()
+
+
+def shared_handler(settings: Settings) -> AlluxioHandler:
+    """The handler of this process for `settings`.
+
+    Others make filesystems as they need them (fsspec one in every thread, PyIceberg one for every table), and each would watch
+    ETCD and keep connections of its own.
+    """
+    # No lock, which a fork could leave locked. Two threads may make one each; the first one stays.
+    return _shared.setdefault((settings, id(settings.trace)), AlluxioHandler(settings))
 
 
 def filesystem(etcd_hosts: Any = None, **arguments: Any) -> PyFileSystem:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 from pyarrow.fs import PyFileSystem
-from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
-from alluxio_arrow.handler import filesystem
+from alluxio_arrow.config import make_settings
+from alluxio_arrow.handler import shared_handler
 
 __all__ = ["PREFIX", "AlluxioFileIO"]
 
@@ -42,4 +43,12 @@ class AlluxioFileIO(PyArrowFileIO):  # type: ignore[misc]  # pyiceberg is option
                     settings[name.replace("-", "_")] = value
         if options:
             settings["target_options"] = options
-        return filesystem(**settings)
+        return PyFileSystem(shared_handler(make_settings(**settings)))
+
+    def new_output(self, location: str) -> PyArrowFile:
+        """A file to write. Where directories are real, those above it are made, as PyIceberg expects of local files."""
+        scheme, netloc, path = self.parse_location(location, self.properties)
+        fs = self.fs_by_scheme(scheme, netloc)
+        if fs.handler.client.mapper.is_rooted:
+            fs.create_dir(path.rpartition("/")[0], recursive=True)
+        return super().new_output(location)
