@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
 
 from alluxio_arrow.config import Settings
 from alluxio_arrow.errors import (
@@ -582,12 +581,12 @@ class Client:
         if page_size is None:
             return Fetched(missing=ranges)
         pages = [page for start, end in ranges for page in self.plan(file, address, start, end, page_size=page_size)]
-        fetch = partial(fetch_pages, self.transport, address, pages, view, origin, window=self.settings.window, cold=file.cold)
-        if self.settings.trace is None:
-            fetched = fetch()
+        window, cold, trace = self.settings.window, file.cold, self.settings.trace
+        if trace is None:
+            fetched = fetch_pages(self.transport, address, pages, view, origin, window=window, cold=cold)
         else:
-            with traced(self.settings.trace, "pages", worker=str(address), path=file.path, pages=len(pages)) as info:
-                fetched = fetch()
+            with traced(trace, "pages", worker=str(address), path=file.path, pages=len(pages)) as info:
+                fetched = fetch_pages(self.transport, address, pages, view, origin, window=window, cold=cold)
                 info |= {"bytes": fetched.received, "misses": fetched.misses, "error": fetched.error}
         self.account(fetched, address)
         return fetched

@@ -13,6 +13,8 @@ PAGE_PEERS = ("urllib3_data", "requests_session", "requests_get")
 ALLUXIO_PEERS = ("alluxiofs_103", "alluxiofs_117")
 STORE_PEERS = ("obstore", "pyarrow_s3", "s3fs")
 EVERYONE = ("ours", *LIMITS, *PAGE_PEERS, *ALLUXIO_PEERS, *STORE_PEERS)
+#: Where single reads are compared: with what the interpreter costs at least, too.
+SINGLE_READS = ("ours", "bare_python", *EVERYONE[1:])
 #: Under Parquet the one-connection-per-page client says nothing that the one with a session does not.
 PARQUET = tuple(client for client in EVERYONE if client != "requests_get")
 KB, MB = 1 << 10, 1 << 20
@@ -81,7 +83,7 @@ def _random_access(catalog: Catalog) -> Iterator[Case]:
             title=f"ReadAt {megabytes} MB, in order",
             workload="read_sequential",
             arguments={"name": "raw.bin", "total": raw, "read_bytes": megabytes * MB},
-            clients=EVERYONE,
+            clients=SINGLE_READS,
             useful_bytes=raw,
             expected=raw,
         )
@@ -93,7 +95,7 @@ def _random_access(catalog: Catalog) -> Iterator[Case]:
             title=f"ReadAt 8 MB, {delay_us // 1000} ms per request",
             workload="read_sequential",
             arguments={"name": "raw.bin", "total": total, "read_bytes": 8 * MB},
-            clients=EVERYONE,
+            clients=SINGLE_READS,
             useful_bytes=total,
             expected=total,
             delay_us=delay_us,
@@ -106,7 +108,7 @@ def _random_access(catalog: Catalog) -> Iterator[Case]:
             title=f"{count} random reads of {label[:-2]} {label[-2:].upper()}",
             workload="read_random",
             arguments={"name": "raw.bin", "size": raw, "read_bytes": read_bytes, "count": count},
-            clients=EVERYONE,
+            clients=SINGLE_READS,
             useful_bytes=count * read_bytes,
             expected=count * read_bytes,
             facts={"reads": count},
@@ -203,6 +205,17 @@ def _scaling(catalog: Catalog) -> Iterator[Case]:
             clients=clients,
             useful_bytes=total,
             expected=total,
+            few_rounds=True,
+        )
+    for label, switch_s in (("", None), ("_switching", 0.0005)):
+        yield Case(
+            name=f"busy{label}",
+            title="ReadAt 8 MB beside a busy Python thread" + (", sys.setswitchinterval(0.0005)" if switch_s else ""),
+            workload="read_busy",
+            arguments={"name": "raw.bin", "total": min(raw, 64 * MB), "read_bytes": 8 * MB, "switch_s": switch_s},
+            clients=clients,
+            useful_bytes=min(raw, 64 * MB),
+            expected=min(raw, 64 * MB),
             few_rounds=True,
         )
     for processes in (2, 4):

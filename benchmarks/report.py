@@ -16,6 +16,7 @@ GB = 1e9
 NAMES = {
     "ours": "alluxio_arrow",
     "c": "C client (limit)",
+    "bare_python": "bare Python (limit)",
     "local_osfile": "local file (limit)",
     "local_mmap": "local mmap (limit)",
     "urllib3_data": "urllib3 .data",
@@ -366,7 +367,7 @@ def _colour(label: str) -> str:
         return OURS
     if label.startswith("ours@"):
         return OTHER_OURS
-    return LIMIT if label in {"c", "local_osfile", "local_mmap"} else PEER
+    return LIMIT if label in {"c", "bare_python", "local_osfile", "local_mmap"} else PEER
 
 
 def _bars(axes: Any, case: Results, value: Any, title: str, unit: str, *, skip: tuple[str, ...] = (), low: bool = True) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -127,6 +128,33 @@ def read_threads(client: BaseClient, *, name: str, total: int, read_bytes: int, 
     return measure
 
 
+def read_busy(client: BaseClient, *, name: str, total: int, read_bytes: int, switch_s: float | None = None) -> Measure:
+    """As `read_sequential`, while another Python thread computes; with *switch_s* as the interpreter's switch interval."""
+    measure, reader = Measure(), client.open(name)
+    over = threading.Event()
+
+    def compute() -> None:
+        number = 1
+        while not over.is_set():
+            for _ in range(10_000):
+                number = number * 1103515245 % 2147483648
+
+    usual = sys.getswitchinterval()
+    if switch_s is not None:
+        sys.setswitchinterval(switch_s)
+    busy = threading.Thread(target=compute)
+    busy.start()
+    try:
+        with _timed(measure):
+            for offset in range(0, total, read_bytes):
+                measure.bytes += len(memoryview(reader.read_at(offset, read_bytes)))
+    finally:
+        over.set()
+        busy.join()
+        sys.setswitchinterval(usual)
+    return measure
+
+
 def read_stream(client: BaseClient, *, name: str, read_bytes: int) -> Measure:
     """Read a whole file through ``open_input_stream``."""
     measure, filesystem = Measure(), client.filesystem()
@@ -205,6 +233,7 @@ WORKLOADS: dict[str, Callable[..., Measure]] = {
         read_sequential,
         read_random,
         read_threads,
+        read_busy,
         read_stream,
         read_table,
         read_dataset,
