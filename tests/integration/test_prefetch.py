@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gc
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -10,7 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from alluxio_arrow import reader as reader_module
+from alluxio_arrow.config import make_settings
+from alluxio_arrow.ring import WorkerAddress
+from alluxio_arrow.stats import Counters
 from alluxio_arrow.testing import MiniCluster
+from alluxio_arrow.transport import Transport
 
 ROWS, GROUPS = 600_000, 12
 
@@ -45,6 +52,115 @@ def test_nothing_is_read_ahead_from_near_workers(far, monkeypatch):
     fs = far.filesystem()
     assert pq.read_table(far.path, filesystem=fs, columns=["c1"]).num_rows == ROWS
     assert fs.handler.stats().prefetched_pages == 0
+
+
+def test_a_near_worker_is_not_taken_for_a_far_one_by_a_few_long_waits():
+    transport = Transport(make_settings(worker_hosts=["127.0.0.1:1"]), Counters())
+    near, far = WorkerAddress("127.0.0.1", 1), WorkerAddress("127.0.0.1", 2)
+    assert transport.usual_wait_s(near) == 0
+    source = random.Random(3)
+    for _ in range(200):
+        # On a busy machine one answer in three takes milliseconds.
+        transport.waited(near, source.choice([0.0001, 0.0001, 0.002]))
+        transport.waited(far, source.choice([0.001, 0.001, 0.02]))
+        assert transport.usual_wait_s(near) < reader_module.FAR_S < transport.usual_wait_s(far)
+    for _ in range(20):
+        transport.waited(near, 0.001)
+    assert transport.usual_wait_s(near) > reader_module.FAR_S, "and yet it may become far"
+
+
+def test_files_that_are_not_cached_are_not_guessed_at(far, tmp_path_factory):
+    """Every request for a page that is not cached costs its connection."""
+    path = Path(far.path).with_name("cold.parquet")
+    pq.write_table(far.table.slice(0, 200_000), path, compression="none", use_dictionary=False, row_group_size=20_000)
+    fs = far.filesystem()
+    pq.read_table(far.path, filesystem=fs, columns=["c1"])
+    before = fs.handler.stats()
+    assert pq.read_table(str(path), filesystem=fs, columns=["c1", "c4"]).num_rows == 200_000
+    stats = fs.handler.stats() - before
+    assert stats.bytes_ufs > 0
+    assert stats.prefetched_pages == 0
+
+
+def test_a_long_footer_is_understood_too(far):
+    """Arrow reads 64 KiB first; what a longer footer lacks comes by a second read."""
+    path = Path(far.path).with_name("wide.parquet")
+    table = pa.table({f"column number {index}": range(20_000) for index in range(100)})
+    pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=2_000)
+    assert pq.read_metadata(path).serialized_size > 65_536
+    far.load(str(path))
+    fs = far.filesystem()
+    pq.read_table(far.path, filesystem=fs, columns=["c1"])
+    before = fs.handler.stats()
+    columns = ["column number 7", "column number 60"]
+    assert pq.read_table(str(path), filesystem=fs, columns=columns).equals(table.select(columns))
+    assert (fs.handler.stats() - before).prefetch_used > 0
+
+
+def test_files_with_encrypted_columns_are_read_as_ever(far):
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+
+    class Keys(encryption.KmsClient):
+        def wrap_key(self, key, _name):
+            return base64.b64encode(key)
+
+        def unwrap_key(self, wrapped, _name):
+            return base64.b64decode(wrapped)
+
+    properties = encryption.CryptoFactory(lambda _: Keys()).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(footer_key="a", column_keys={"b": ["c1"]}, plaintext_footer=True),
+    )
+    path = Path(far.path).with_name("secret.parquet")
+    pq.write_table(
+        far.table.slice(0, 200_000), path, row_group_size=20_000, use_dictionary=False, encryption_properties=properties
+    )
+    far.load(str(path))
+    fs = far.filesystem()
+    before = fs.handler.stats()
+    wanted = far.table.slice(0, 200_000).select(["c0", "c4"])
+    assert pq.read_table(str(path), filesystem=fs, columns=["c0", "c4"]).equals(wanted)
+    assert (fs.handler.stats() - before).prefetched_pages == 0
+
+
+def test_what_is_read_ahead_keeps_no_memory_of_readers(far):
+    fs = far.filesystem()
+    before = pa.total_allocated_bytes()
+    with fs.open_input_file(far.path) as file:
+        content = file.read_buffer()
+        assert content.size == Path(far.path).stat().st_size
+    del content, file
+    gc.collect()
+    assert pa.total_allocated_bytes() - before < 1 << 20
+
+
+def test_many_files_of_which_one_row_group_is_read_each(far):
+    """A guess is wrong in every one of them, so guessing ends."""
+    fs = far.filesystem()
+    metadata = pq.read_metadata(far.path)
+    for group in range(GROUPS):
+        with fs.open_input_file(far.path) as file:
+            file.read_at(64_000, file.size() - 64_000)
+            for column in (0, 3):
+                chunk = metadata.row_group(group).column(column)
+                file.read_at(chunk.total_compressed_size, chunk.data_page_offset)
+    few = fs.handler.stats().prefetched_pages
+    assert few <= 16
+    assert pq.read_table(far.path, filesystem=fs, columns=["c2", "c5"]).equals(far.table.select(["c2", "c5"]))
+    assert fs.handler.stats().prefetch_used > few, "a scan is still seen to be one"
+
+
+def test_ranges_of_a_reader_that_rests_leave_connections_to_others(far):
+    fs = far.filesystem(concurrency=4)
+    metadata = pq.read_metadata(far.path)
+    file = fs.open_input_file(far.path)
+    file.read_at(64_000, file.size() - 64_000)
+    for group in range(4):
+        chunk = metadata.row_group(group).column(2)
+        file.read_at(chunk.total_compressed_size, chunk.data_page_offset)
+    assert pq.read_table(far.path, filesystem=fs).equals(far.table)
+    assert fs.handler.stats().connections_open <= 4 + 1, "one is for look-ups"
+    del file
 
 
 def test_a_filter_that_skips_row_groups_wastes_little(far):
