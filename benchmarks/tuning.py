@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import alluxio_arrow
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
@@ -18,8 +19,6 @@ import pyarrow.parquet as pq
 
 import data
 import servers
-
-import alluxio_arrow
 
 ROUNDS = 5
 
@@ -40,7 +39,8 @@ def scan(fs: pafs.FileSystem, name: str, *, io_threads: int = 8, **options: Any)
 def project(fs: pafs.FileSystem, **cache: Any) -> None:
     """Read 2 of 22 columns of a table."""
     options = ds.ParquetFragmentScanOptions(pre_buffer=True, cache_options=pa.CacheOptions(**cache) if cache else None)
-    table = ds.dataset(f"s3://{data.BUCKET}/plain.parquet", filesystem=fs, format=ds.ParquetFileFormat(default_fragment_scan_options=options))
+    kind = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    table = ds.dataset(f"s3://{data.BUCKET}/plain.parquet", filesystem=fs, format=kind)
     table.to_table(columns=list(data.PROJECTION))
 
 
@@ -59,7 +59,11 @@ def recipes(target: Any) -> list[tuple[str, str, Callable[[], None]]]:
         ("small files", "and 32 of both", lambda: scan(plain, "small", fragment_readahead=32, io_threads=32)),
         ("2 of 22 columns", "default", lambda: project(plain)),
         ("2 of 22 columns", "`pa.CacheOptions(hole_size_limit=1 << 20)`", lambda: project(plain, hole_size_limit=1 << 20)),
-        ("2 of 22 columns", "`pa.CacheOptions(hole_size_limit=8 << 20)`", lambda: project(plain, hole_size_limit=8 << 20, range_size_limit=64 << 20)),
+        (
+            "2 of 22 columns",
+            "`pa.CacheOptions(hole_size_limit=8 << 20, range_size_limit=64 << 20)`",
+            lambda: project(plain, hole_size_limit=8 << 20, range_size_limit=64 << 20),
+        ),
         ("whole table", "default (`window=8`)", lambda: whole(plain)),
         ("whole table", "`window=2`", lambda: whole(narrow)),
         ("whole table", "`window=16`", lambda: whole(wide)),
@@ -88,7 +92,8 @@ def main() -> None:
                         rounds[what, how].append(time.perf_counter() - began)
             for key, values in rounds.items():
                 times.setdefault(key, []).append(statistics.median(values) * 1e3)
-    print(f"median of {ROUNDS}, ms, scale {scale:g}: {catalog.small_files} small files; table of {catalog.sizes['plain.parquet'] / 1e6:.0f} MB\n")
+    table_mb = catalog.sizes["plain.parquet"] / 1e6
+    print(f"median of {ROUNDS}, ms, scale {scale:g}: {catalog.small_files} small files; table of {table_mb:.0f} MB\n")
     print("| what | setting | 0 ms | 1 ms | 10 ms |\n|---|---|---|---|---|")
     for (what, how), values in times.items():
         print(f"| {what} | {how} | " + " | ".join(f"{value:.0f}" for value in values) + " |")
