@@ -44,24 +44,16 @@ def _send(client: Client, file: OpenFile, start: int, end: int) -> list[_Sent]:
     return sent
 
 
-def _receive(client: Client, file: OpenFile, sent: _Sent, view: memoryview) -> bool:
-    """Fill `view` with a page that was requested; False if the worker does not give it."""
-    fetched = Fetched()
+def _receive(client: Client, sent: _Sent, view: memoryview, fetched: Fetched) -> bool:
+    """Fill `view` with a page that was requested; False if the worker does not give it. Accounts to `fetched`."""
     try:
-        served = receive_page(client.transport, sent.address, sent.page, sent.in_flight, view, fetched)
+        return receive_page(client.transport, sent.address, sent.page, sent.in_flight, view, fetched)
     except (WorkerUnavailableError, WorkerTimeoutError):
         client.transport.mark_down(sent.address)
-        served = False
     except ShortReadError:
-        served = False
-    client.account(fetched, sent.address)
-    if served:
-        client.counters.add(prefetch_used=1)
-        file.used_cache = True
-        file.cold.hit()
-    else:
-        file.cold.miss()
-    return served
+        # Also a page of another length: reading it the ordinary way tells what that means.
+        pass
+    return False
 
 
 def _give_up(client: Client, sent: _Sent) -> None:
@@ -107,17 +99,29 @@ class RangesAhead:
         if client is not self._client or (self._pending and not client.cache_is_known_usable(self._file)):
             self.drop(client)
         waiting = deque(self._pending.pop((start, start + len(view)), ()))
-        filled = 0
+        if not waiting:
+            return 0
+        address, fetched, filled = waiting[0].address, Fetched(), 0
+        is_served = True
         try:
-            while waiting:
+            while waiting and is_served:
                 sent = waiting.popleft()
                 length = sent.page.end - sent.page.start
-                if not _receive(client, self._file, sent, view[filled : filled + length]):
-                    break
-                filled += length
+                is_served = _receive(client, sent, view[filled : filled + length], fetched)
+                filled += length if is_served else 0
         finally:
             for sent in waiting:
                 _give_up(client, sent)
+            client.account(fetched, address)
+            client.counters.add(prefetch_used=fetched.pages)
+        if filled:
+            self._file.used_cache = True
+            self._file.cold.hit()
+        if not is_served:
+            self._file.cold.miss()
+            if client.transport.is_down(address):
+                # Waiting for the others would take as long again, for each.
+                self.drop(client)
         return filled
 
     def forget(self, client: Client, span: tuple[int, int]) -> None:

@@ -206,3 +206,31 @@ def test_a_worker_that_dies_while_ranges_are_under_way(far):
         finally:
             worker.restart()
             far.load(far.path)
+
+
+def test_a_worker_that_hangs_is_waited_for_once(far):
+    """Not once for every range that is under way."""
+    fs = far.filesystem(read_timeout_s=1, retry_worker_after_s=60)
+    pq.read_table(far.path, filesystem=fs, columns=["c2"])
+    (worker,) = far.workers
+    metadata = pq.read_metadata(far.path)
+    chunks = [metadata.row_group(group).column(2) for group in range(3)]
+    spans = [(chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size) for chunk in chunks]
+    with fs.open_input_file(far.path) as file, open(far.path, "rb") as local:
+        file.read_at(64_000, file.size() - 64_000)
+        before = fs.handler.stats()
+        own_pages = (spans[0][1] - 1 >> 20) - (spans[0][0] >> 20) + 1
+        worker.set_faults({"kind": "stall", "seconds": 5, "after": own_pages})
+        try:
+            unused = []
+            for start, end in spans:
+                local.seek(start)
+                assert file.read_at(end - start, start) == local.read(end - start)
+                unused.append((fs.handler.stats() - before).prefetch_unused)
+        finally:
+            worker.clear_faults()
+    stats = fs.handler.stats() - before
+    assert stats.prefetched_pages >= 4
+    assert unused[0] == 0
+    assert unused[1] == unused[2] > 0, "all were given up at the first that did not come"
+    assert stats.bytes_ufs > 0
