@@ -211,11 +211,14 @@ class AlluxioHandler(FileSystemHandler, LoadVerbs):  # type: ignore[misc]  # pya
 
     def move(self, src: str, dest: str) -> None:
         """Rename a file or directory, as far as the under store can."""
-        self._change(src, dest).move(self._shown(src), self._shown(dest))
+        if self._shown(src) != self._shown(dest):
+            self._change(src, dest).move(self._shown(src), self._shown(dest))
 
     def copy_file(self, src: str, dest: str) -> None:
         """Copy a file within the under store."""
-        self._change(dest).copy_file(self._shown(src), self._shown(dest))
+        # Onto itself, a store would truncate the file before it is read.
+        if self._shown(src) != self._shown(dest):
+            self._change(dest).copy_file(self._shown(src), self._shown(dest))
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         """A stream that writes a new file, or replaces one, in the under store."""

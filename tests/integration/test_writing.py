@@ -139,3 +139,42 @@ def test_without_under_store_writing_is_refused(own, cached):
         with pytest.raises(PermissionError, match="target_protocol"):
             change()
     assert read(fs, cached) == OLD
+
+
+def test_onto_itself_nothing_is_lost(own, cached):
+    fs = own.filesystem()
+    for change in (fs.copy_file, fs.move):
+        change(str(cached), f"file://{cached}")
+        assert cached.read_bytes() == OLD
+    assert list(fs.handler.client.changed) == []
+
+
+def test_a_name_that_ends_like_an_archive_is_written_as_given(own):
+    """Arrow guesses a compression from the name, once for each filesystem that a stream passes."""
+    path = own.root / "written.txt.gz"
+    with own.filesystem().open_output_stream(str(path), compression=None) as stream:
+        stream.write(b"plain bytes")
+    assert path.read_bytes() == b"plain bytes"
+    with own.filesystem().open_output_stream(str(path)) as stream:
+        stream.write(b"packed once")
+    import gzip
+
+    assert gzip.decompress(path.read_bytes()) == b"packed once"
+    with own.filesystem().open_input_stream(str(path)) as stream:
+        assert stream.read() == b"packed once"
+
+
+def test_making_a_directory_distrusts_nothing(own, cached):
+    fs = own.filesystem()
+    fs.create_dir(str(cached.parent))
+    assert list(fs.handler.client.changed) == []
+    fs.create_dir(str(cached.parent / "new" / "deep"))
+    assert kind(fs, cached.parent / "new" / "deep") == FileType.Directory
+    assert [info.path for info in fs.get_file_info(FileSelector(str(cached.parent / "new")))] == [
+        str(cached.parent / "new/deep")
+    ]
+    trusting = own.filesystem(trust_listings=True)
+    trusting.get_file_info(FileSelector(str(cached.parent)))
+    trusting.create_dir(str(cached.parent / "another"))
+    shown = [info.base_name for info in trusting.get_file_info(FileSelector(str(cached.parent)))]
+    assert shown == ["another", "new", "x.bin"]
