@@ -69,11 +69,6 @@ _FINISH_TIMEOUT_S = 2.0
 _FINISH_POLL_S = 0.002
 
 
-#: Waiting longer than this for an answer's first byte makes a worker far; and how much the newest wait counts.
-_FAR_S = 0.0003
-_LATENCY_WEIGHT = 0.25
-
-
 class OpenFile:
     """What one reader knows of its file. Not thread-safe: a reader does one thing at a time.
 
@@ -158,7 +153,6 @@ class Client:
         self._clock = clock
         self.footers = Footers()
         self._load_on_miss = LoadOnMiss(clock) if settings.on_miss == "load" else None
-        self._latency_s: dict[WorkerAddress, float] = {}
         self._connecting: set[WorkerAddress] = set()
         self._seen: Snapshot | None = None
         self._hints: dict[str, set[str]] = {}
@@ -598,14 +592,6 @@ class Client:
             self.counters.add(page_misses=fetched.misses)
         if fetched.pages:
             self.transport.mark_up(address)
-        if fetched.latency_s is not None:
-            known = self._latency_s.get(address, fetched.latency_s)
-            self._latency_s[address] = known + _LATENCY_WEIGHT * (fetched.latency_s - known)
-
-    def is_far(self, file: OpenFile) -> bool:
-        """Whether waiting for the worker of `file` takes so long that guessing what will be read next may pay."""
-        address = next(iter(self.workers_of(file)), None)
-        return address is not None and self._latency_s.get(address, 0.0) > _FAR_S
 
     def start_connecting(self, address: WorkerAddress) -> None:
         """Open one more connection in the background, for requests sent ahead; one at a time for each worker."""

@@ -48,8 +48,6 @@ class Fetched:
         Page answers and bytes that it gave.
     requests, misses
         Requests sent, and those answered by "not cached".
-    latency_s
-        Seconds waited for the first byte of the first answer; None if none came.
     error
         The last thing that went wrong, if anything did; with `is_down`, the worker is not worth asking for a while.
     """
@@ -59,7 +57,6 @@ class Fetched:
     received: int = 0
     requests: int = 0
     misses: int = 0
-    latency_s: float | None = None
     error: OSError | None = None
     is_down: bool = False
 
@@ -113,9 +110,10 @@ def fetch_pages(
                 page = None
             if pending:
                 page, in_flight = pending.popleft()
+                is_first = not (fetched.pages or fetched.misses)
                 if receive_page(transport, address, page, in_flight, view[page.start - origin : page.end - origin], fetched):
                     cold.hit()
-                    if fetched.latency_s is None:
+                    if is_first:
                         transport.waited(address, in_flight.waited_s)
                     if skipped:
                         # Something is cached after all, so those passed over deserve to be asked for.
@@ -124,8 +122,6 @@ def fetch_pages(
                 else:
                     cold.miss()
                     fetched.missing.append((page.start, page.end))
-                if fetched.latency_s is None:
-                    fetched.latency_s = in_flight.waited_s
                 page = None
     except (WorkerUnavailableError, WorkerTimeoutError) as error:
         fetched.error, fetched.is_down = error, True

