@@ -106,15 +106,26 @@ def lines_of_case(case: Results) -> str:
 # ---- tables -----------------------------------------------------------------------------------------------------------
 
 
+def merged(runs: list[Results]) -> Results:
+    """Return several runs as one: where they have the same case, the last one's counts, with all of its clients."""
+    cases = {case["name"]: case for run in runs for case in run["cases"]}
+    first = {case["name"]: None for run in runs for case in run["cases"]}
+    return {**runs[0], "cases": [cases[name] for name in first], "runs": [run["about"] for run in runs]}
+
+
+def _made_by(about: dict[str, Any]) -> str:
+    changed = " (with changes)" if about["changed"] else ""
+    return (
+        f"- `{about['command']}` on {about['date']}, commit {about['commit']}{changed}; {about['cores']} cores "
+        f"({about['processor']}), {about['system']}, Python {about['python']}, data scale {about['scale']:g}, served by the "
+        f"{about['target']}"
+    )
+
+
 def markdown(results: Results) -> str:
     """Return all tables and the targets as Markdown."""
-    about = results["about"]
-    parts = [
-        f"Made by `{about['command']}` on {about['date']}, commit {about['commit']}"
-        + (" (with changes)" if about["changed"] else "")
-        + f"; {about['cores']} cores ({about['processor']}), {about['system']}, Python {about['python']}, data scale "
-        f"{about['scale']:g}, served by the {about['target']}. GB is 10^9 bytes. Median (fastest - slowest) of the rounds.",
-    ]
+    parts = ["\n".join(_made_by(about) for about in results.get("runs") or [results["about"]])]
+    parts.append("GB is 10^9 bytes. Median (fastest - slowest) of the rounds.")
     found = list(checks(results))
     if found:
         parts += ["## Targets", checks_markdown(found)]
@@ -552,11 +563,15 @@ def _draw_scaling(plt: Any, results: Results) -> Any:
 def main() -> None:
     """Read results, write what was asked for, and print the targets."""
     parser = argparse.ArgumentParser(description="Tables, charts and targets from benchmark results.")
-    parser.add_argument("results", type=Path, help="JSON file written by run.py")
+    parser.add_argument("results", type=Path, nargs="+", help="JSON files of run.py; later cases replace earlier ones")
+    parser.add_argument("--merge", type=Path, help="write all of them as one here")
     parser.add_argument("--markdown", type=Path, help="write the tables here")
     parser.add_argument("--charts", type=Path, help="draw the charts in this directory")
     options = parser.parse_args()
-    results = json.loads(options.results.read_text())
+    runs = [json.loads(path.read_text()) for path in options.results]
+    results = runs[0] if len(runs) == 1 else merged(runs)
+    if options.merge:
+        options.merge.write_text(json.dumps(results, indent=1) + "\n")
     if options.markdown:
         options.markdown.write_text(markdown(results))
     if options.charts:
