@@ -50,6 +50,36 @@ def whole(fs: pafs.FileSystem, **options: Any) -> None:
     pq.read_table(f"s3://{data.BUCKET}/plain.parquet", filesystem=fs, **options)
 
 
+class RowGroups:
+    """What a `torch.utils.data.DataLoader` takes: one item for each row group of a table, its bytes."""
+
+    def __init__(self, fs: pafs.FileSystem, groups: int) -> None:
+        self._fs, self._groups = fs, groups
+
+    def __len__(self) -> int:
+        return self._groups
+
+    def __getitem__(self, index: int) -> int:
+        with self._fs.open_input_file(f"s3://{data.BUCKET}/plain.parquet") as file:
+            return pq.ParquetFile(file, pre_buffer=False).read_row_group(index, use_threads=False).nbytes
+
+
+def loaders(target: Any) -> list[tuple[str, str, Callable[[], None]]]:
+    """The same table through PyTorch, where it is installed; the first round starts the processes and is not measured."""
+    try:
+        from torch.utils.data import DataLoader
+    except ImportError:
+        return []
+    fs = filesystem(target)
+    groups = pq.read_metadata(f"s3://{data.BUCKET}/plain.parquet", filesystem=fs).num_row_groups
+    found: list[tuple[str, str, Callable[[], None]]] = []
+    for workers in (0, 1, 2, 4, 8):
+        more = {"persistent_workers": True, "multiprocessing_context": "spawn"} if workers else {}
+        loader = DataLoader(RowGroups(fs, groups), batch_size=None, num_workers=workers, **more)
+        found.append(("`DataLoader`, 12 row groups", f"`num_workers={workers}`", lambda loader=loader: sum(loader)))
+    return found
+
+
 def recipes(target: Any) -> list[tuple[str, str, Callable[[], None]]]:
     """What is read, with which setting, and how."""
     plain, wide, narrow = filesystem(target), filesystem(target, window=16), filesystem(target, window=2)
@@ -83,7 +113,7 @@ def main() -> None:
     with servers.PageServer(catalog) as server:
         for delay_us in (0, 1_000, 10_000):
             server.set_delay(delay_us)
-            measured = recipes(server.target)
+            measured = recipes(server.target) + loaders(server.target)
             rounds: dict[tuple[str, str], list[float]] = {(what, how): [] for what, how, _ in measured}
             for number in range(ROUNDS + 1):
                 # In another order every time: what a recipe leaves behind must not always burden the same one.
