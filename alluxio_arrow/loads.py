@@ -36,6 +36,9 @@ _SENDABLE = re.compile("[!-%'-<>-~]+")
 #: Longer filters would not fit into a request line beside the path.
 _MAX_FILTER = 2000
 
+#: A submit that is answered by a close is sent again if the job is over by then, at most so many times.
+_SUBMITS = 3
+
 #: A path that cannot be sent is loaded through its parent if that loads at most so many times as much.
 _MAX_EXCESS = 2.0
 
@@ -118,11 +121,15 @@ class LoadVerbs:
             if _SENDABLE.fullmatch(job.file_filter) is None:
                 raise ValueError(f"file_filter {job.file_filter!r} has characters that a worker cannot be sent")
             extra["fileFilterRegx"] = job.file_filter
-        reply = self._ask(job.path, "submit", extra)
-        if reply is None:
+        for _ in range(_SUBMITS):
+            reply = self._ask(job.path, "submit", extra)
+            if reply is not None:
+                break
             # A job that is submitted while it runs is answered by closing the connection, like everything else that fails.
+            # One that is over by now may have run then: submitted again, it is accepted.
             if not self._progress(job.path).is_over:
                 return True
+        else:
             raise LoadError("the cluster closed the connection on the job: is its master reachable?", path)
         if not reply.get("success"):
             raise LoadError(str(reply.get("message", "refused")).strip(), path)

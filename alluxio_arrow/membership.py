@@ -8,6 +8,7 @@ interval, a wish for a fresh listing); then it lists anew.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -34,17 +35,75 @@ logger = logging.getLogger(__name__)
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 
+#: Seconds that a fork, or the interpreter's end, waits at most for threads to let go of gRPC.
+_HOLD_PATIENCE_S = 2.0
+
 #: A generator of our own: an application that seeded the common one must not find it moved.
 _random = random.Random()
 
-
-class _GrpcUser:
-    """Which process first opened a gRPC channel; a forked child inherits the answer."""
-
-    pid: int | None = None
+#: Seconds to wait for each thread that gRPC started for a watch, after it was cancelled; they need milliseconds.
+_HELPER_PATIENCE_S = 0.5
 
 
-_grpc_user = _GrpcUser()
+class _GrpcUse:
+    """Keeps forks, and the interpreter's end, apart from gRPC.
+
+    A lock of gRPC's that is held while another thread forks stays held in the child for ever, and a thread that is in gRPC
+    while the interpreter is torn down may crash. Watchers use gRPC inside ``with``. Whoever forks (or exits) interrupts them,
+    and waits until none is inside; after a fork they go on.
+    """
+
+    def __init__(self) -> None:
+        #: The process that first used gRPC; a forked child inherits it.
+        self.pid: int | None = None
+        self._watchers: weakref.WeakSet[_Watcher] = weakref.WeakSet()
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._forking = 0
+
+    def add(self, watcher: _Watcher) -> None:
+        """Interrupt `watcher` at forks."""
+        with self._changed:
+            self._watchers.add(watcher)
+
+    def begin(self) -> None:
+        """Remember that this process uses gRPC. Only now does anything happen at a fork: importing does nothing."""
+        with self._changed:
+            if self.pid is None:
+                self.pid = os.getpid()
+                os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._reset)
+                atexit.register(self._hold)
+
+    def __enter__(self) -> None:
+        self.begin()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._forking)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def _hold(self) -> None:
+        with self._changed:
+            self._forking += 1
+            for watcher in self._watchers:
+                watcher.interrupt()
+            # Not for ever: a listing may be waiting for an ETCD that hangs. What follows is then as safe as gRPC is.
+            self._changed.wait_for(lambda: not self._inside, _HOLD_PATIENCE_S)
+
+    def _release(self) -> None:
+        with self._changed:
+            self._forking -= 1
+            self._changed.notify_all()
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = self._forking = 0
+
+
+_grpc_use = _GrpcUse()
 
 #: Pings on an idle connection, so that a vanished ETCD host is noticed between changes. ETCD refuses more than one in 5 s. gRPC
 #: would stop after two without data, and a quiet cluster has none; and it waits a minute for an answer unless told twice.
@@ -310,9 +369,11 @@ class _Registry:
         )
         interval = self._settings.etcd_refresh_workers_interval
         ended = threading.Event()
+        before = set(threading.enumerate())
         stream = etcd3.etcdrpc.WatchStub(client.channel).Watch(
             _requests(request, ended), metadata=client.metadata, timeout=interval if interval > 0 else None
         )
+        helpers = [thread for thread in threading.enumerate() if thread.daemon and thread not in before]
         started(stream)
         try:
             for response in stream:
@@ -327,6 +388,9 @@ class _Registry:
         finally:
             ended.set()
             stream.cancel()
+            # gRPC's own threads hold locks of the call for a moment yet: neither collect it nor fork then.
+            for thread in helpers:
+                thread.join(_HELPER_PATIENCE_S)
 
     def _apply(self, event: Any) -> None:
         if event.type == event.DELETE:
@@ -397,7 +461,7 @@ class _Watcher:
         with self._lock:
             self._waiting.append(listed)
             self._start()
-            self._interrupt()
+            self.interrupt()
         try:
             # The time-outs of the calls bound this already, but gRPC forgets them in some forked children.
             listed.result(self._registry.patience_s)
@@ -417,17 +481,19 @@ class _Watcher:
         # Not under the lock: the garbage collector may call this in a thread that holds it.
         thread = self._thread
         self._is_wanted = False
-        self._interrupt()
+        self.interrupt()
         if timeout_s and thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
     def _start(self) -> None:
         self._is_wanted = True
         if self._thread is None:
+            _grpc_use.add(self)
             self._thread = threading.Thread(target=self._run, name="alluxio-arrow-etcd", daemon=True)
             self._thread.start()
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Make the thread look up: it ends its watch and lists anew, if it is still wanted."""
         self._wake.set()
         stream = self._stream
         if stream is not None:
@@ -451,13 +517,19 @@ class _Watcher:
             client = None
             began = time.monotonic()
             try:
-                client, revision = self._registry.list_anywhere()
-                while waiting:
-                    waiting.pop().set_result(None)
-                if is_cut_off:
-                    logger.info("ETCD answers again")
-                    is_cut_off = False
-                self._registry.watch(client, revision, self._started)
+                with _grpc_use:
+                    try:
+                        client, revision = self._registry.list_anywhere()
+                        while waiting:
+                            waiting.pop().set_result(None)
+                        if is_cut_off:
+                            logger.info("ETCD answers again")
+                            is_cut_off = False
+                        self._registry.watch(client, revision, self._started)
+                    finally:
+                        self._stream = None
+                        if client is not None:
+                            client.close()
             except Exception as error:  # noqa: BLE001 - the top of the thread: whatever ends a watch leads to a new listing
                 while waiting:
                     waiting.pop().set_exception(error)
@@ -477,10 +549,6 @@ class _Watcher:
                 # A watch that breaks off at once, again and again, must not become a storm of listings.
                 pause = _BACKOFF_S if time.monotonic() - began > _MAX_BACKOFF_S else min(2 * pause, _MAX_BACKOFF_S)
                 self._wake.wait(_random.uniform(pause / 2, pause))
-            finally:
-                self._stream = None
-                if client is not None:
-                    client.close()
 
 
 def _is_forked_from_grpc() -> bool:
@@ -488,12 +556,11 @@ def _is_forked_from_grpc() -> bool:
 
     Such a child goes on with the workers it inherited (or was sent with a pickled filesystem).
     """
-    return _grpc_user.pid not in (None, os.getpid())
+    return _grpc_use.pid not in (None, os.getpid())
 
 
 def _open_client(settings: Settings, host: str, port: int) -> Any:
-    if _grpc_user.pid is None:
-        _grpc_user.pid = os.getpid()
+    _grpc_use.begin()
     client = import_etcd3().client(
         host=f"[{host}]" if ":" in host else host,
         port=port,

@@ -18,7 +18,7 @@ import pytest
 from alluxio_arrow.config import make_settings
 from alluxio_arrow.errors import MembershipError
 from alluxio_arrow.etcd_protobuf import import_etcd3
-from alluxio_arrow.membership import EtcdMembership, _open_client
+from alluxio_arrow.membership import EtcdMembership, _grpc_use, _open_client
 from alluxio_arrow.testing import Etcd
 from alluxio_arrow.testing.etcd import free_port
 
@@ -313,11 +313,16 @@ def test_one_odd_entry_does_not_spoil_the_others(etcd):
     nothing.close()
 
 
+def watching_threads():
+    return {thread for thread in threading.enumerate() if thread.name == "alluxio-arrow-etcd"}
+
+
 def test_a_failed_first_listing_leaves_no_thread(etcd):
+    before = watching_threads()
     membership = EtcdMembership(make_settings(etcd.endpoint, cluster_name="Nowhere"))
     with pytest.raises(MembershipError, match="/ServiceDiscovery/Nowhere/: check the cluster's name"):
         membership.snapshot()
-    wait_for(lambda: not any(thread.name == "alluxio-arrow-etcd" for thread in threading.enumerate()))
+    wait_for(lambda: not watching_threads() - before)
 
 
 def test_many_threads_share_the_first_listing(etcd):
@@ -445,16 +450,30 @@ def test_a_forked_child_lives_on_what_it_inherited(etcd, fork_support):
 
 def test_threads_end_with_their_membership(etcd):
     register(etcd, 1, 1001)
+    before = watching_threads()
     membership = EtcdMembership(make_settings(etcd.endpoint))
     membership.snapshot()
-
-    def running():
-        return [thread for thread in threading.enumerate() if thread.name == "alluxio-arrow-etcd"]
-
-    assert running()
+    assert watching_threads() - before
     del membership
     gc.collect()
-    wait_for(lambda: not running())
+    wait_for(lambda: not watching_threads() - before)
+
+
+def test_a_fork_never_finds_a_watcher_inside_grpc(etcd):
+    """A lock of gRPC's, held at that moment, would be held in the child for ever. The watch goes on in the parent."""
+    register(etcd, 1, 1001)
+    membership = EtcdMembership(make_settings(etcd.endpoint))
+    membership.snapshot()
+    _grpc_use._hold()
+    assert _grpc_use._inside == 0
+    _grpc_use._release()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    register(etcd, 2, 1002)
+    wait_for(lambda: ports(membership) == [1001, 1002])
+    membership.close()
 
 
 SCRIPT = """
