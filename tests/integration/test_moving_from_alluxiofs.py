@@ -30,7 +30,7 @@ def test_options_are_obeyed_and_misspelt_ones_refused(own):
     """There, `options` were read from a place that nothing filled, and unknown keywords vanished."""
     for make in (AlluxioFileSystem, AlluxioClient):
         made = make(own.etcd_hosts, options={"alluxio.worker.page.store.page.size": "64KB"}, target_protocol="file")
-        settings = made.handler.settings if isinstance(made, AlluxioFileSystem) else made._settings
+        settings = made.handler.settings if isinstance(made, AlluxioFileSystem) else made.client.settings
         assert settings.page_size == 65_536
         with pytest.raises(ConfigError, match=r"alluxio\.worker\.page\.store\.page\.size"):
             make(own.etcd_hosts, options={"alluxio.worker.page.store.page.sise": "64KB"})
@@ -40,11 +40,14 @@ def test_options_are_obeyed_and_misspelt_ones_refused(own):
 
 def test_ports_of_worker_hosts_count(own):
     """There, ``h1:28081`` was called at ``h1:28081:28080``, and two workers on one host became one."""
-    hosts = ",".join(worker.address for worker in own.workers)
-    fs = AlluxioFileSystem(worker_hosts=hosts, target_protocol="file")
-    assert fs.cat_file(str(own.root / "hot/file.bin")) == (own.root / "hot/file.bin").read_bytes()
-    assert fs.handler.stats().workers == 2
-    assert fs.handler.stats().bytes_ufs == 0
+    path, content = str(own.root / "hot/file.bin"), (own.root / "hot/file.bin").read_bytes()
+    both = AlluxioFileSystem(worker_hosts=",".join(worker.address for worker in own.workers), target_protocol="file")
+    assert both.cat_file(path) == content
+    assert both.handler.stats().workers == 2
+    # The file is cached by one of the two: whoever asks each alone reaches both, by their ports.
+    alone = [AlluxioFileSystem(worker_hosts=worker.address, target_protocol="file") for worker in own.workers]
+    assert all(fs.cat_file(path) == content for fs in alone)
+    assert sorted(fs.handler.stats().bytes_cache for fs in alone) == [0, len(content)]
 
 
 def test_the_body_of_an_error_is_never_data(own):
