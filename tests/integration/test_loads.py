@@ -66,6 +66,20 @@ def test_a_job_submitted_twice_and_stopped(own, client):
     assert client.load(str(own.root), timeout=60).state == LoadState.SUCCEEDED
 
 
+def test_a_job_that_ended_while_it_was_submitted_again(own, client):
+    """A close says that it ran; the report that it is over. Then nothing runs, so it is submitted once more."""
+    client.load(str(own.root), timeout=60)
+    for worker in own.workers:
+        worker.set_faults({"kind": "drop", "endpoint": "load", "count": 1})
+    try:
+        assert client.submit_load(str(own.root))
+    finally:
+        for worker in own.workers:
+            worker.clear_faults()
+    for report in client.watch_load(str(own.root)):
+        assert report.state in (LoadState.RUNNING, LoadState.SUCCEEDED)
+
+
 def test_what_cannot_be_loaded(own, client):
     with pytest.raises(LoadError, match="NOT_FOUND"):
         client.submit_load(str(own.root / "missing"))
