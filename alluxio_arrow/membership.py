@@ -49,8 +49,8 @@ class _GrpcUse:
     """Keeps forks, and the interpreter's end, apart from gRPC.
 
     A lock of gRPC's that is held while another thread forks stays held in the child for ever, and a thread that is in gRPC
-    while the interpreter is torn down may crash. Watchers use gRPC inside ``with``. Whoever forks (or exits) interrupts them,
-    and waits until none is inside; after a fork they go on.
+    while the interpreter is torn down may crash. Watchers use gRPC inside ``with``. Whoever forks interrupts them and waits
+    until none is inside; afterwards they go on. At exit they are stopped.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class _GrpcUse:
             if self.pid is None:
                 self.pid = os.getpid()
                 os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._reset)
-                atexit.register(self._hold)
+                atexit.register(self._end)
 
     def __enter__(self) -> None:
         self.begin()
@@ -97,6 +97,14 @@ class _GrpcUse:
         with self._changed:
             self._forking -= 1
             self._changed.notify_all()
+
+    def _end(self) -> None:
+        with self._changed:
+            watchers = list(self._watchers)
+        for watcher in watchers:
+            watcher.stop()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside, _HOLD_PATIENCE_S)
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
